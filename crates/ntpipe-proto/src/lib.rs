@@ -1,0 +1,3 @@
+//! What Windows promises of its pipes: no operating system, no clock, no unsafe code.
+
+#![forbid(unsafe_code)]

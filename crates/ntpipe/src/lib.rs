@@ -1,0 +1,1 @@
+//! Windows pipes for Linux.
