@@ -4,3 +4,6 @@
 
 mod error;
 pub use error::{Error, IoErrorExt, Status};
+
+mod name;
+pub use name::PipeName;

@@ -53,8 +53,8 @@ macro_rules! statuses {
         impl Status {
             $(
                 #[doc = concat!(
-                    "`STATUS_", stringify!($name), "` (", stringify!($code), "), which is [`Error::",
-                    stringify!($error), "`].",
+                    "`STATUS_", stringify!($name), "` (", stringify!($code), "), which is ",
+                    "[`Error::", stringify!($error), "`].",
                 )]
                 pub const $name: Self = Self::known($code);
             )*
