@@ -5,5 +5,11 @@
 mod error;
 pub use error::{Error, IoErrorExt, Status};
 
+mod mode;
+pub use mode::{
+    Access, DefaultTimeout, Direction, End, MaxInstances, PipeState, PipeType, ReadMode,
+    ServerMode, WaitMode, WaitTimeout,
+};
+
 mod name;
 pub use name::PipeName;
