@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Proves that the compiler and clippy have nothing to say, tests and examples included.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cargo clippy --workspace --all-targets --locked -- -D warnings
