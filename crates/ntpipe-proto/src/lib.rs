@@ -5,6 +5,8 @@
 mod error;
 pub use error::{Error, IoErrorExt, Status};
 
+pub mod lane;
+
 mod mode;
 pub use mode::{
     Access, DefaultTimeout, Direction, End, MaxInstances, PipeState, PipeType, ReadMode,

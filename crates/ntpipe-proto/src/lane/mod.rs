@@ -1,0 +1,125 @@
+//! One direction of a connected instance: records in a ring that two processes share.
+//!
+//! A lane has one writer end and one reader end, and each of the two runs its half of the engine:
+//! [`Writer`] and [`Reader`] own their cursors and are handed the shared memory, as [`Outgoing`]
+//! and [`Incoming`], on every call. A call either finishes or says *pending*: nothing more can be
+//! done until the peer moves. How to wait for that is not the engine's business.
+//!
+//! ```text
+//!            head (reader)                    tail (writer)
+//!              v                                v
+//!   ... taken  | record | record | record ...   |  free ...
+//!              <------- at most `capacity` ----->
+//! ```
+//!
+//! A record is eight bytes of header (length, flags) and its payload, padded to eight bytes; it
+//! never crosses the end of the ring. One write is one or more records (`FIRST` .. `LAST`).
+//!
+//! Two counts decide what Windows promises. `offered` is the number of payload bytes that writes
+//! have put in, whether or not all of it has found room in the ring; `consumed` is the number that
+//! reads have taken. A write that ends at offset `E` is complete exactly when
+//! `E - consumed <= quota + what a waiting read asks for` (observed 5, reference 2.5).
+//!
+//! Memory that the peer writes is hostile: each value is loaded once, checked and converted.
+
+mod reader;
+mod record;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use reader::{Peek, Read, Reader, Reading};
+pub use record::{FRAGMENT, HEADER, Header};
+pub use writer::{Begun, Charge, Flush, OpId, Withdrawal, Writer};
+
+use crate::Error;
+
+/// A position in a lane: bytes since the lane began, record headers and padding included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pos(pub u64);
+
+/// What the reader publishes, as the writer finds it: unchecked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    /// Up to where the ring is free again.
+    pub head: Pos,
+    /// Payload bytes taken so far.
+    pub consumed: u64,
+}
+
+/// The writer's view of a lane: its own pages, and what the reader tells in the reader's pages.
+pub trait Outgoing {
+    /// Stores the header of a record that is not published yet.
+    fn store_header(&self, at: Pos, header: Header);
+    /// Stores payload bytes of a record that is not published yet; never crosses the ring's end.
+    fn store(&self, at: Pos, src: &[u8]);
+    /// Marks a published record as withdrawn.
+    fn mark_withdrawn(&self, at: Pos, header: Header);
+    /// Publishes the number of payload bytes that live writes have offered.
+    fn offer(&self, offered: u64);
+    /// Publishes everything before `tail`, with release ordering.
+    fn publish(&self, tail: Pos);
+    /// What the reader has taken, with acquire ordering. Unchecked.
+    fn taken(&self) -> Taken;
+    /// Up to where the reader is taking bytes of a pending write right now. Unchecked.
+    fn claim(&self) -> Pos;
+    /// How many bytes a waiting read asks for; 0 when none waits. Unchecked.
+    fn asked(&self) -> u64;
+    /// Orders the stores before it against the loads after it.
+    fn fence(&self);
+}
+
+/// The reader's view of a lane: what the writer tells in its pages, and the reader's own pages.
+pub trait Incoming {
+    /// Up to where the writer has published, with acquire ordering. Unchecked.
+    fn tail(&self) -> Pos;
+    /// The number of payload bytes that live writes have offered. Unchecked.
+    fn offered(&self) -> u64;
+    /// The header of the record at `at`. Unchecked.
+    fn header(&self, at: Pos) -> Header;
+    /// Copies payload bytes out; never crosses the ring's end.
+    fn load(&self, at: Pos, dst: &mut [u8]);
+    /// Publishes how far this reader has come, with release ordering.
+    fn publish(&self, taken: Taken);
+    /// Publishes that the bytes before `to` are being taken.
+    fn claim(&self, to: Pos);
+    /// Publishes how many bytes a waiting read asks for.
+    fn ask(&self, bytes: u64);
+    /// Orders the stores before it against the loads after it.
+    fn fence(&self);
+}
+
+/// The error of a peer whose shared memory contradicts itself; the lane is dead from then on.
+const CORRUPT: Error = Error::INVALID_DATA;
+
+/// The smallest ring.
+const MIN_RING: u64 = 64 * 1024;
+/// Up to this size a ring has room for a quota full of one-byte messages.
+const ROOMY_RING: u64 = 64 * 1024 * 1024;
+
+/// The size of the ring that a lane with this quota gets: a power of two.
+///
+/// A one-byte message takes sixteen bytes of ring, and writes that fit the quota must complete at
+/// once (observed 5.1), so that the ring is sixteen times the quota as far as that is affordable,
+/// and always at least twice the quota. Pages that are never touched cost nothing.
+#[must_use]
+pub fn ring_capacity(quota: u32) -> u64 {
+    let quota = u64::from(quota);
+    let roomy = (quota * 16 + MIN_RING).min(ROOMY_RING);
+    roomy.max(quota * 2).next_power_of_two()
+}
+
+/// A length of shared memory as an index of this process.
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// A length of this process as a count in shared memory.
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// The next multiple of eight.
+fn padded(n: u64) -> u64 {
+    (n + 7) & !7
+}

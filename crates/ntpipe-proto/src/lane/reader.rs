@@ -1,0 +1,511 @@
+//! The reader's half of a lane.
+
+use std::task::Poll;
+
+use super::record::{FIRST, LAST, LONG, SKIP, UNCHARGED, WITHDRAWABLE, WITHDRAWN};
+use super::{CORRUPT, HEADER, Header, Incoming, Pos, Taken, count, padded, size};
+use crate::{Error, PipeType, ReadMode};
+
+/// What a finished read returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Bytes that were copied.
+    pub len: usize,
+    /// The message has more bytes than the buffer: the next read goes on with it. Windows calls it
+    /// `ERROR_MORE_DATA` (234); it is no error.
+    pub more: bool,
+}
+
+/// What a peek found (observed 7, reference 1.10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peek {
+    /// Bytes that were copied; they stay in the pipe.
+    pub len: usize,
+    /// All unread bytes, of pending writes too.
+    pub available: u64,
+    /// The unread bytes of the first message behind those copied; 0 on a byte pipe.
+    pub left: u64,
+    /// Unread messages, a half-read one included; 0 on a byte pipe.
+    pub messages: u32,
+}
+
+/// A read under way: what it has already copied of the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    filled: usize,
+}
+
+impl Reading {
+    /// Bytes that it has already copied; they are lost if the read is given up.
+    #[must_use]
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+}
+
+/// The reader end of a lane: cursors and the message that is half read.
+///
+/// [`read`](Self::read) takes bytes, [`peek`](Self::peek) looks at them. On *pending* the caller
+/// says with [`ask`](Self::ask) what it waits for, and waits until the writer has moved.
+#[derive(Debug)]
+pub struct Reader {
+    pipe_type: PipeType,
+    quota: u64,
+    capacity: u64,
+    /// The next unread byte: the beginning of a record, or a place within `record`.
+    head: u64,
+    consumed: u64,
+    /// How far the writer has published, checked.
+    tail: u64,
+    record: Option<Record>,
+    /// The last record that was taken is not the last of its write.
+    within_message: bool,
+    /// The bytes of the message under way that were not taken, as its writer announced them.
+    message_left: u64,
+    asked: u64,
+    gone: Option<Gone>,
+}
+
+/// A record whose header was checked.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    start: u64,
+    header: Header,
+    /// The length of the whole write, if this is its first record.
+    total: u64,
+    taken: u64,
+}
+
+/// What a writer that is gone has left behind: what it had not completed is withdrawn.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    /// From here on, writes that the quota counts had not completed.
+    incomplete: u64,
+    /// From here on, nothing is whole.
+    torn: u64,
+}
+
+impl Record {
+    fn len(&self) -> u64 {
+        u64::from(self.header.len)
+    }
+
+    fn left(&self) -> u64 {
+        self.len() - self.taken
+    }
+
+    fn payload(&self) -> u64 {
+        self.start + self.header.prefix()
+    }
+
+    fn end(&self) -> u64 {
+        self.payload() + padded(self.len())
+    }
+
+    fn is_last(&self) -> bool {
+        self.header.has(LAST)
+    }
+}
+
+impl Reader {
+    /// A reader at the beginning of an empty lane.
+    #[must_use]
+    pub fn new(pipe_type: PipeType, quota: u32, capacity: u64) -> Self {
+        Self {
+            pipe_type,
+            quota: u64::from(quota),
+            capacity,
+            head: 0,
+            consumed: 0,
+            tail: 0,
+            record: None,
+            within_message: false,
+            message_left: 0,
+            asked: 0,
+            gone: None,
+        }
+    }
+
+    /// Reads into `dst`: bytes across messages in byte mode (observed 5.22), one message or as
+    /// much of it as fits in message mode (5.18, 5.19).
+    ///
+    /// On an empty lane it is pending, also for an empty `dst` (5.11). An empty message ends a
+    /// byte-mode read and is delivered by itself, as 0 bytes (5.23).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the writer's pages contradict themselves. When the writer is
+    /// gone and all that it completed has been read: `ERROR_BROKEN_PIPE` (109).
+    pub fn read(
+        &mut self,
+        op: &mut Reading,
+        lane: &impl Incoming,
+        mode: ReadMode,
+        dst: &mut [u8],
+    ) -> Result<Poll<Read>, Error> {
+        let before = self.head;
+        let result = match mode {
+            ReadMode::Byte => self.read_bytes(op, lane, dst),
+            ReadMode::Message => self.read_message(op, lane, dst),
+        };
+        if self.head != before {
+            self.publish(lane);
+        }
+        match result {
+            Ok(Poll::Pending) if self.gone.is_some() => Err(Error::BROKEN_PIPE),
+            Ok(_) | Err(_) => result,
+        }
+    }
+
+    /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
+    pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
+        let mut peek = Peek::default();
+        let mut seen = 0;
+        let mut first_message = 0;
+        let mut at = self.peek_record(lane)?;
+        if at.is_none() && self.gone.is_some() {
+            return Err(Error::BROKEN_PIPE);
+        }
+        while let Some(record) = at {
+            let begins = record.header.has(FIRST);
+            if begins || peek.messages == 0 {
+                peek.messages += 1;
+            }
+            if peek.messages == 1 {
+                let under_way = !begins || record.taken > 0;
+                let total = if under_way {
+                    self.message_left
+                } else {
+                    record.total
+                };
+                first_message = total.max(first_message);
+            }
+            if peek.messages == 1 || self.pipe_type == PipeType::Byte {
+                let to = dst.len().min(peek.len + size(record.left()));
+                if let Some(part) = dst.get_mut(peek.len..to) {
+                    lane.load(Pos(record.payload() + record.taken), part);
+                    peek.len = to;
+                }
+            }
+            seen += record.left();
+            at = self.record_at(lane, record.end())?;
+        }
+        peek.available = match self.gone {
+            Some(_) => seen,
+            // Also what still waits for room in the ring.
+            None => lane.offered().saturating_sub(self.consumed).max(seen),
+        };
+        match self.pipe_type {
+            PipeType::Byte => peek.messages = 0,
+            PipeType::Message => peek.left = first_message.saturating_sub(count(peek.len)),
+        }
+        Ok(peek)
+    }
+
+    /// Whether there is nothing to read: neither bytes nor an empty message.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
+    pub fn is_empty(&mut self, lane: &impl Incoming) -> Result<bool, Error> {
+        Ok(self.peek_record(lane)?.is_none())
+    }
+
+    /// Says how many bytes a waiting read asks for, or 0 when it waits no longer.
+    ///
+    /// After either, read once more before sleeping or giving up: the writer may have counted on
+    /// the bytes that were asked for.
+    pub fn ask(&mut self, lane: &impl Incoming, bytes: usize) {
+        self.asked = count(bytes);
+        lane.ask(self.asked);
+        lane.fence(); // pairs with the writer's fence between its tail and its question
+    }
+
+    /// The writer is gone: what it had completed stays readable, the rest counts as withdrawn
+    /// (observed 10.10, reference 2.4).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
+    pub fn writer_gone(&mut self, lane: &impl Incoming) -> Result<(), Error> {
+        if self.gone.is_some() {
+            return Ok(());
+        }
+        let mut unread = 0;
+        let (mut incomplete, mut torn) = (None, None);
+        let mut write = None;
+        let mut at = self.peek_record(lane)?;
+        let mut first = true;
+        while let Some(record) = at {
+            let start = *write.get_or_insert(record.start);
+            if !record.header.has(UNCHARGED) {
+                unread += record.left();
+            }
+            let credit = if first { self.asked } else { 0 };
+            if unread > self.quota.saturating_add(credit) && incomplete.is_none() {
+                incomplete = Some(start);
+            }
+            if record.is_last() {
+                write = None;
+                first = false;
+            }
+            at = self.record_at(lane, record.end())?;
+        }
+        if let Some(start) = write {
+            torn = Some(start);
+        }
+        self.gone = Some(Gone {
+            incomplete: incomplete.unwrap_or(u64::MAX),
+            torn: torn.unwrap_or(u64::MAX),
+        });
+        if let Some(record) = self.record
+            && self.is_lost(&record)
+        {
+            self.drop_record(&record);
+            self.publish(lane);
+        }
+        Ok(())
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn position(&self) -> Pos {
+        Pos(self.head)
+    }
+
+    fn read_bytes(
+        &mut self,
+        op: &mut Reading,
+        lane: &impl Incoming,
+        dst: &mut [u8],
+    ) -> Result<Poll<Read>, Error> {
+        while let Some(record) = self.next(lane)? {
+            if record.len() == 0 {
+                if op.filled == 0 {
+                    self.finish(&record);
+                    return Ok(Poll::Ready(Read::default()));
+                }
+                break;
+            }
+            let Some(rest) = dst.get_mut(op.filled..).filter(|rest| !rest.is_empty()) else {
+                break;
+            };
+            op.filled += self.take(lane, record, rest)?.unwrap_or(0);
+        }
+        let read = Read {
+            len: op.filled,
+            more: false,
+        };
+        let some = op.filled > 0 || (dst.is_empty() && self.record.is_some());
+        Ok(if some {
+            Poll::Ready(read)
+        } else {
+            Poll::Pending
+        })
+    }
+
+    fn read_message(
+        &mut self,
+        op: &mut Reading,
+        lane: &impl Incoming,
+        dst: &mut [u8],
+    ) -> Result<Poll<Read>, Error> {
+        loop {
+            let record = self.next(lane)?;
+            if op.filled > 0 && !self.within_message && record.is_none_or(|r| r.taken == 0) {
+                // The writer took the rest of the message back while this read waited for it.
+                return Ok(Poll::Ready(Read {
+                    len: op.filled,
+                    more: true,
+                }));
+            }
+            let Some(record) = record else {
+                return Ok(Poll::Pending);
+            };
+            if record.len() == 0 {
+                self.finish(&record);
+                return Ok(Poll::Ready(Read::default()));
+            }
+            let Some(rest) = dst.get_mut(op.filled..).filter(|rest| !rest.is_empty()) else {
+                return Ok(Poll::Ready(Read {
+                    len: op.filled,
+                    more: true,
+                }));
+            };
+            let taken = self.take(lane, record, rest)?;
+            op.filled += taken.unwrap_or(0);
+            if taken.is_some() && self.record.is_none() && record.is_last() {
+                return Ok(Poll::Ready(Read {
+                    len: op.filled,
+                    more: false,
+                }));
+            }
+        }
+    }
+
+    /// Takes bytes of `record` into `dst`; `None` if the writer has just withdrawn it.
+    fn take(
+        &mut self,
+        lane: &impl Incoming,
+        mut record: Record,
+        dst: &mut [u8],
+    ) -> Result<Option<usize>, Error> {
+        let len = count(dst.len()).min(record.left());
+        let from = record.payload() + record.taken;
+        let whole = len == record.left();
+        let to = if whole { record.end() } else { from + len };
+        let contested = record.header.has(WITHDRAWABLE) && self.gone.is_none();
+        if contested {
+            lane.claim(Pos(to));
+            lane.fence(); // pairs with the writer's fence between its mark and its look at the claim
+            if lane.header(Pos(record.start)).has(WITHDRAWN) {
+                self.drop_record(&record);
+                self.publish(lane);
+                lane.claim(Pos(self.head));
+                return Ok(None);
+            }
+        }
+        let Some(part) = dst.get_mut(..size(len)) else {
+            return Err(Error::INTERNAL_ERROR);
+        };
+        lane.load(Pos(from), part);
+        self.consumed += len;
+        if record.header.has(FIRST) && record.taken == 0 {
+            self.message_left = record.total;
+        }
+        self.message_left = self.message_left.saturating_sub(len);
+        record.taken += len;
+        if whole {
+            self.finish(&record);
+        } else {
+            self.head = to;
+            self.record = Some(record);
+        }
+        if contested {
+            self.publish(lane);
+        }
+        Ok(Some(size(len)))
+    }
+
+    /// The record with the next unread bytes; skips what was withdrawn.
+    fn next(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
+        if let Some(record) = self.record {
+            if !record.header.has(WITHDRAWABLE) || !lane.header(Pos(record.start)).has(WITHDRAWN) {
+                return Ok(Some(record));
+            }
+            self.drop_record(&record);
+        }
+        let record = self.record_at(lane, self.head)?;
+        // The records between were withdrawn, with them the message that one of them went on with.
+        if let Some(record) = record {
+            if record.header.has(FIRST) {
+                self.within_message = false;
+            } else if !self.within_message {
+                return Err(CORRUPT);
+            }
+            self.head = record.start;
+            self.record = Some(record);
+        } else if self.head != self.tail {
+            self.head = self.tail;
+            self.within_message = false;
+        }
+        Ok(record)
+    }
+
+    fn peek_record(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
+        match self.record {
+            Some(record) if lane.header(Pos(record.start)).has(WITHDRAWN) => {
+                self.record_at(lane, record.end())
+            }
+            Some(record) => Ok(Some(record)),
+            None => self.record_at(lane, self.head),
+        }
+    }
+
+    /// The first live record at or behind `at`, checked; `None` at the tail.
+    fn record_at(&mut self, lane: &impl Incoming, mut at: u64) -> Result<Option<Record>, Error> {
+        loop {
+            if at == self.tail {
+                self.refresh(lane)?;
+                if at == self.tail {
+                    return Ok(None);
+                }
+            }
+            let header = lane.header(Pos(at));
+            let lap_end = (at | (self.capacity - 1)) + 1;
+            if at + HEADER > self.tail || !header.is_known() {
+                return Err(CORRUPT);
+            }
+            if header.has(SKIP) {
+                if lap_end > self.tail {
+                    return Err(CORRUPT);
+                }
+                at = lap_end;
+                continue;
+            }
+            let mut record = Record {
+                start: at,
+                header,
+                total: u64::from(header.len),
+                taken: 0,
+            };
+            if record.end() > self.tail || record.end() > lap_end {
+                return Err(CORRUPT);
+            }
+            if header.has(WITHDRAWN) || self.is_lost(&record) {
+                at = record.end();
+                continue;
+            }
+            let whole = header.has(FIRST) && header.has(LAST);
+            if header.len == 0 && (self.pipe_type == PipeType::Byte || !whole) {
+                return Err(CORRUPT);
+            }
+            if header.has(LONG) {
+                let mut total = [0; 8];
+                lane.load(Pos(at + HEADER), &mut total);
+                record.total = u64::from_le_bytes(total);
+                if whole || record.total <= record.len() {
+                    return Err(CORRUPT);
+                }
+            }
+            return Ok(Some(record));
+        }
+    }
+
+    fn is_lost(&self, record: &Record) -> bool {
+        let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
+        (self.gone.as_ref())
+            .is_some_and(|g| record.start >= g.torn || (charged && record.start >= g.incomplete))
+    }
+
+    fn refresh(&mut self, lane: &impl Incoming) -> Result<(), Error> {
+        let tail = lane.tail().0;
+        let unread = tail.checked_sub(self.head).ok_or(CORRUPT)?;
+        if tail < self.tail || unread > self.capacity || !tail.is_multiple_of(HEADER) {
+            return Err(CORRUPT);
+        }
+        self.tail = tail;
+        Ok(())
+    }
+
+    /// All bytes of a record were taken.
+    fn finish(&mut self, record: &Record) {
+        self.head = record.end();
+        self.record = None;
+        self.within_message = !record.is_last();
+    }
+
+    /// The rest of a record was withdrawn.
+    fn drop_record(&mut self, record: &Record) {
+        self.head = record.end();
+        self.record = None;
+        self.within_message = false;
+    }
+
+    fn publish(&self, lane: &impl Incoming) {
+        lane.publish(Taken {
+            head: Pos(self.head),
+            consumed: self.consumed,
+        });
+    }
+}

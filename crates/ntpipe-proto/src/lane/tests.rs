@@ -1,0 +1,436 @@
+use std::cell::{Cell, RefCell};
+use std::task::Poll;
+
+use super::*;
+use crate::{PipeType, ReadMode};
+
+/// Both views of a lane over plain memory.
+#[derive(Default)]
+struct Memory {
+    ring: RefCell<Vec<u8>>,
+    tail: Cell<u64>,
+    offered: Cell<u64>,
+    taken: Cell<Taken>,
+    claim: Cell<u64>,
+    asked: Cell<u64>,
+}
+
+impl Memory {
+    fn new(capacity: u64) -> Self {
+        Self {
+            ring: RefCell::new(vec![0; size(capacity)]),
+            ..Self::default()
+        }
+    }
+
+    fn at(&self, at: Pos) -> usize {
+        size(at.0) & (self.ring.borrow().len() - 1)
+    }
+}
+
+impl Outgoing for Memory {
+    fn store_header(&self, at: Pos, header: Header) {
+        let word = u64::from(header.len) | (u64::from(header.flags) << 32);
+        Outgoing::store(self, at, &word.to_le_bytes());
+    }
+
+    fn store(&self, at: Pos, src: &[u8]) {
+        let at = self.at(at);
+        self.ring.borrow_mut()[at..at + src.len()].copy_from_slice(src);
+    }
+
+    fn mark_withdrawn(&self, at: Pos, header: Header) {
+        self.store_header(at, header.withdrawn());
+    }
+
+    fn offer(&self, offered: u64) {
+        self.offered.set(offered);
+    }
+
+    fn publish(&self, tail: Pos) {
+        self.tail.set(tail.0);
+    }
+
+    fn taken(&self) -> Taken {
+        self.taken.get()
+    }
+
+    fn claim(&self) -> Pos {
+        Pos(self.claim.get())
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.get()
+    }
+
+    fn fence(&self) {}
+}
+
+impl Incoming for Memory {
+    fn tail(&self) -> Pos {
+        Pos(self.tail.get())
+    }
+
+    fn offered(&self) -> u64 {
+        self.offered.get()
+    }
+
+    fn header(&self, at: Pos) -> Header {
+        let mut words = [[0; 4]; 2];
+        self.load(at, words.as_flattened_mut());
+        let [len, flags] = words.map(u32::from_le_bytes);
+        Header { len, flags }
+    }
+
+    fn load(&self, at: Pos, dst: &mut [u8]) {
+        let at = self.at(at);
+        dst.copy_from_slice(&self.ring.borrow()[at..at + dst.len()]);
+    }
+
+    fn publish(&self, taken: Taken) {
+        self.taken.set(taken);
+    }
+
+    fn claim(&self, to: Pos) {
+        self.claim.set(to.0);
+    }
+
+    fn ask(&self, bytes: u64) {
+        self.asked.set(bytes);
+    }
+
+    fn fence(&self) {}
+}
+
+/// A lane with both its ends.
+struct Pair {
+    memory: Memory,
+    writer: Writer,
+    reader: Reader,
+    mode: ReadMode,
+}
+
+impl Pair {
+    fn new(pipe_type: PipeType, quota: u32) -> Self {
+        let capacity = ring_capacity(quota);
+        let mode = match pipe_type {
+            PipeType::Byte => ReadMode::Byte,
+            PipeType::Message => ReadMode::Message,
+        };
+        Self {
+            memory: Memory::new(capacity),
+            writer: Writer::new(pipe_type, quota, capacity),
+            reader: Reader::new(pipe_type, quota, capacity),
+            mode,
+        }
+    }
+
+    fn write(&mut self, src: &[u8]) -> Begun {
+        self.writer
+            .begin(&self.memory, src, Charge::Charged)
+            .unwrap()
+    }
+
+    fn pending(&mut self, src: &[u8]) -> OpId {
+        match self.write(src) {
+            Begun::Pending(id) => id,
+            Begun::Done => panic!("the write completed"),
+        }
+    }
+
+    fn resume(&mut self, id: OpId, src: &[u8]) -> Poll<()> {
+        self.writer.resume(&self.memory, id, src).unwrap()
+    }
+
+    fn read(&mut self, len: usize) -> Poll<(Vec<u8>, bool)> {
+        let mut dst = vec![0; len];
+        let mut op = Reading::default();
+        match self
+            .reader
+            .read(&mut op, &self.memory, self.mode, &mut dst)
+            .unwrap()
+        {
+            Poll::Ready(read) => {
+                dst.truncate(read.len);
+                Poll::Ready((dst, read.more))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn peek(&mut self, len: usize) -> (Vec<u8>, Peek) {
+        let mut dst = vec![0; len];
+        let peek = self.reader.peek(&self.memory, &mut dst).unwrap();
+        dst.truncate(peek.len);
+        (dst, peek)
+    }
+}
+
+fn some(bytes: &[u8]) -> Poll<(Vec<u8>, bool)> {
+    Poll::Ready((bytes.to_vec(), false))
+}
+
+fn part(bytes: &[u8]) -> Poll<(Vec<u8>, bool)> {
+    Poll::Ready((bytes.to_vec(), true))
+}
+
+#[test]
+fn messages_keep_their_boundaries() {
+    let mut pair = Pair::new(PipeType::Message, 64);
+    assert_eq!(pair.write(b"one"), Begun::Done);
+    assert_eq!(pair.write(b""), Begun::Done);
+    assert_eq!(pair.write(b"three"), Begun::Done);
+    assert_eq!(pair.read(16), some(b"one"));
+    assert_eq!(pair.read(16), some(b""));
+    assert_eq!(pair.read(2), part(b"th"));
+    assert_eq!(pair.read(0), part(b""));
+    assert_eq!(pair.read(16), some(b"ree"));
+    assert_eq!(pair.read(16), Poll::Pending);
+}
+
+#[test]
+fn byte_mode_reads_across_messages_but_shows_an_empty_one() {
+    let mut pair = Pair::new(PipeType::Message, 64);
+    pair.mode = ReadMode::Byte;
+    for message in [&b"ab"[..], b"cd", b"", b"ef"] {
+        assert_eq!(pair.write(message), Begun::Done);
+    }
+    assert_eq!(pair.read(3), some(b"abc"));
+    assert_eq!(pair.read(9), some(b"d"));
+    assert_eq!(pair.read(9), some(b""));
+    assert_eq!(pair.read(9), some(b"ef"));
+}
+
+#[test]
+fn a_write_completes_to_the_byte() {
+    // observed 5.6
+    let mut pair = Pair::new(PipeType::Byte, 5000);
+    let src = vec![7; 7000];
+    let id = pair.pending(&src);
+    assert!(pair.read(1999).is_ready());
+    assert_eq!(pair.resume(id, &src), Poll::Pending);
+    assert!(pair.read(1).is_ready());
+    assert_eq!(pair.resume(id, &src), Poll::Ready(()));
+}
+
+#[test]
+fn a_pending_write_is_visible_and_nothing_overtakes_it() {
+    let mut pair = Pair::new(PipeType::Message, 4);
+    let big = pair.pending(b"abcdef");
+    let small = pair.pending(b"x");
+    assert_eq!(pair.write(b""), Begun::Done);
+    let (bytes, peek) = pair.peek(4);
+    assert_eq!(
+        (&bytes[..], peek.available, peek.left, peek.messages),
+        (&b"abcd"[..], 7, 2, 3)
+    );
+    assert_eq!(pair.read(2), part(b"ab"));
+    assert_eq!(pair.resume(big, b"abcdef"), Poll::Ready(()));
+    assert_eq!(pair.resume(small, b"x"), Poll::Pending);
+    assert_eq!(pair.read(9), some(b"cdef"));
+    assert_eq!(pair.resume(small, b"x"), Poll::Ready(()));
+    assert_eq!(pair.read(9), some(b"x"));
+    assert_eq!(pair.read(9), some(b""));
+}
+
+#[test]
+fn a_waiting_read_lets_a_write_pass_the_quota() {
+    // observed 5.7
+    let mut pair = Pair::new(PipeType::Byte, 4);
+    assert_eq!(pair.read(3), Poll::Pending);
+    pair.reader.ask(&pair.memory, 3);
+    assert_eq!(pair.write(b"1234567"), Begun::Done);
+    pair.pending(b"8");
+    pair.reader.ask(&pair.memory, 0);
+    assert_eq!(pair.read(3), some(b"123"));
+}
+
+#[test]
+fn quota_zero_is_a_rendezvous() {
+    let mut pair = Pair::new(PipeType::Byte, 0);
+    let id = pair.pending(b"ab");
+    assert_eq!(pair.read(1), some(b"a"));
+    assert_eq!(pair.resume(id, b"ab"), Poll::Pending);
+    assert_eq!(pair.read(1), some(b"b"));
+    assert_eq!(pair.resume(id, b"ab"), Poll::Ready(()));
+}
+
+#[test]
+fn a_withdrawn_write_takes_its_half_read_rest_with_it() {
+    // observed 10.9
+    let mut pair = Pair::new(PipeType::Message, 4);
+    let id = pair.pending(b"abcdef");
+    let later = pair.pending(b"xyz");
+    assert_eq!(pair.read(1), part(b"a"));
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, id),
+        Ok(Withdrawal::Withdrawn)
+    );
+    assert_eq!(pair.peek(0).1.available, 3);
+    assert_eq!(pair.resume(later, b"xyz"), Poll::Ready(()));
+    assert_eq!(pair.read(9), some(b"xyz"));
+    assert_eq!(pair.read(9), Poll::Pending);
+}
+
+#[test]
+fn what_fits_is_complete_and_cannot_be_withdrawn() {
+    let mut pair = Pair::new(PipeType::Byte, 4);
+    let id = pair.pending(b"abcdef");
+    assert_eq!(pair.read(2), some(b"ab"));
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, id),
+        Ok(Withdrawal::Completed)
+    );
+    assert_eq!(pair.read(9), some(b"cdef"));
+}
+
+#[test]
+fn a_message_larger_than_the_ring_streams_through_it() {
+    let mut pair = Pair::new(PipeType::Message, 1000);
+    let src: Vec<u8> = (0..1_000_000_u32)
+        .map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let id = pair.pending(&src);
+    assert_eq!(pair.peek(0).1.left, 1_000_000);
+    let mut dst = vec![0; src.len()];
+    let mut op = Reading::default();
+    let read = loop {
+        let read = pair
+            .reader
+            .read(&mut op, &pair.memory, ReadMode::Message, &mut dst)
+            .unwrap();
+        let _ = pair.resume(id, &src);
+        if let Poll::Ready(read) = read {
+            break read;
+        }
+    };
+    assert_eq!(
+        read,
+        Read {
+            len: src.len(),
+            more: false
+        }
+    );
+    assert!(dst == src);
+}
+
+#[test]
+fn a_read_learns_that_the_rest_of_its_message_was_withdrawn() {
+    let mut pair = Pair::new(PipeType::Message, 1000);
+    let src = vec![9; 1_000_000];
+    let id = pair.pending(&src);
+    let mut dst = vec![0; src.len()];
+    let mut op = Reading::default();
+    let lane = &pair.memory;
+    assert_eq!(
+        pair.reader.read(&mut op, lane, ReadMode::Message, &mut dst),
+        Ok(Poll::Pending)
+    );
+    assert_eq!(pair.writer.withdraw(lane, id), Ok(Withdrawal::Withdrawn));
+    let filled = op.filled();
+    let cut = Poll::Ready(Read {
+        len: filled,
+        more: true,
+    });
+    assert!(filled > 0);
+    assert_eq!(
+        pair.reader.read(&mut op, lane, ReadMode::Message, &mut dst),
+        Ok(cut)
+    );
+    assert_eq!(pair.write(b"next"), Begun::Done);
+    assert_eq!(pair.read(9), some(b"next"));
+}
+
+#[test]
+fn a_dead_writers_pending_write_is_withdrawn_and_completed_ones_stay() {
+    // observed 10.10
+    let mut pair = Pair::new(PipeType::Message, 4);
+    assert_eq!(pair.write(b"done"), Begun::Done);
+    pair.pending(b"pending");
+    assert_eq!(pair.write(b""), Begun::Done);
+    pair.reader.writer_gone(&pair.memory).unwrap();
+    assert_eq!(pair.read(9), some(b"done"));
+    assert_eq!(pair.read(9), some(b""));
+    let mut op = Reading::default();
+    let end = pair
+        .reader
+        .read(&mut op, &pair.memory, ReadMode::Message, &mut [0; 9]);
+    assert_eq!(end, Err(Error::BROKEN_PIPE));
+}
+
+#[test]
+fn a_flush_waits_for_what_was_written_before_it() {
+    let mut pair = Pair::new(PipeType::Message, 4);
+    assert_eq!(pair.write(b"ab"), Begun::Done);
+    let big = pair.pending(b"cdef");
+    let flush = pair.writer.flush();
+    assert_eq!(pair.write(b""), Begun::Done);
+    assert_eq!(
+        pair.writer.poll_flush(&pair.memory, flush),
+        Ok(Poll::Pending)
+    );
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, big),
+        Ok(Withdrawal::Withdrawn)
+    );
+    assert_eq!(
+        pair.writer.poll_flush(&pair.memory, flush),
+        Ok(Poll::Pending)
+    );
+    assert_eq!(pair.read(9), some(b"ab"));
+    assert_eq!(
+        pair.writer.poll_flush(&pair.memory, flush),
+        Ok(Poll::Ready(()))
+    );
+}
+
+#[test]
+fn the_request_of_a_transaction_needs_no_quota() {
+    // observed 11.6
+    let mut pair = Pair::new(PipeType::Message, 4);
+    let id = pair.pending(b"abcdef");
+    let request = pair
+        .writer
+        .begin(&pair.memory, b"request", Charge::Uncharged);
+    assert_eq!(request, Ok(Begun::Done));
+    assert_eq!(pair.read(9), some(b"abcdef"));
+    assert_eq!(pair.resume(id, b"abcdef"), Poll::Ready(()));
+    assert_eq!(pair.write(b"more"), Begun::Done);
+    assert_eq!(pair.read(9), some(b"request"));
+    assert_eq!(pair.read(9), some(b"more"));
+}
+
+#[test]
+fn a_quota_of_single_bytes_fits() {
+    let quota = 65536;
+    let mut pair = Pair::new(PipeType::Message, quota);
+    for _ in 0..quota {
+        assert_eq!(pair.write(b"x"), Begun::Done);
+    }
+    pair.pending(b"y");
+    for _ in 0..quota {
+        assert_eq!(pair.read(9), some(b"x"));
+    }
+    assert_eq!(pair.read(9), some(b"y"));
+}
+
+#[test]
+fn impossible_cursors_are_a_lie() {
+    let mut pair = Pair::new(PipeType::Byte, 64);
+    assert_eq!(pair.write(b"abc"), Begun::Done);
+    pair.memory.tail.set(1 << 40);
+    let mut op = Reading::default();
+    let read = pair
+        .reader
+        .read(&mut op, &pair.memory, ReadMode::Byte, &mut [0; 9]);
+    assert_eq!(read, Err(Error::INVALID_DATA));
+    pair.memory.taken.set(Taken {
+        head: Pos(0),
+        consumed: 99,
+    });
+    assert!(
+        pair.writer
+            .begin(&pair.memory, &[0; 64], Charge::Charged)
+            .is_err()
+    );
+}

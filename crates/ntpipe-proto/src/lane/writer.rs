@@ -1,0 +1,588 @@
+//! The writer's half of a lane.
+
+use std::{collections::VecDeque, task::Poll};
+
+use super::record::{FIRST, LAST, LONG, SKIP, TOTAL, UNCHARGED, WITHDRAWABLE};
+use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padded, size};
+use crate::{Error, PipeType};
+
+/// Below this size a piece of a larger write waits for more room.
+const MIN_PIECE: u64 = 4096;
+/// A writer turns back to the beginning of a large ring from here, if the reader has left it: a
+/// small part of the ring stays in the caches.
+const MIN_TURN: u64 = 128 * 1024;
+
+/// Whether the quota counts a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// An ordinary write: complete once its end is within the quota.
+    Charged,
+    /// The request of a transaction: never waits for quota (observed 11.6).
+    Uncharged,
+}
+
+/// A write that is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(u64);
+
+/// What became of a write that has just begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It is complete.
+    Done,
+    /// It is pending: go on with [`Writer::resume`], or take it back with [`Writer::withdraw`].
+    Pending(OpId),
+}
+
+/// What became of an attempt to take a pending write back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It had completed before: nothing is taken back.
+    Completed,
+    /// Its unread rest is gone (observed 10.9).
+    Withdrawn,
+    /// The reader is taking bytes of it at this moment: try again when it has moved.
+    Contested,
+}
+
+/// A flush that waits until everything written before it has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush(u64);
+
+/// The writer end of a lane: cursors and pending writes.
+///
+/// Commands: [`begin`](Self::begin), [`resume`](Self::resume), [`withdraw`](Self::withdraw),
+/// [`flush`](Self::flush), [`poll_flush`](Self::poll_flush). All of them publish what they did;
+/// the caller then wakes the peer if it sleeps, and on *pending* waits until the peer has moved.
+#[derive(Debug)]
+pub struct Writer {
+    pipe_type: PipeType,
+    quota: u64,
+    capacity: u64,
+    turn: u64,
+    tail: u64,
+    /// The reader's cursors as last seen, checked.
+    taken: Taken,
+    offered: u64,
+    next_id: u64,
+    pending: VecDeque<Pending>,
+    /// Uncharged writes that may be unread: end offset and length.
+    uncharged: VecDeque<(u64, u64)>,
+    /// The end of the last write that was not withdrawn.
+    live_end: u64,
+    flushes: Vec<Flushing>,
+}
+
+/// A write that is not complete, or not wholly in the ring.
+#[derive(Debug)]
+struct Pending {
+    id: OpId,
+    charge: Charge,
+    len: u64,
+    /// The payload offset of its end, without what was withdrawn before it.
+    due: u64,
+    stored: u64,
+    whole: bool,
+    withdrawing: bool,
+    flags: u32,
+    /// The end of the live data before it, and its own end once it is wholly stored.
+    after: u64,
+    end: u64,
+    /// Where its records begin that may be unread, with their headers.
+    records: VecDeque<(u64, Header)>,
+}
+
+#[derive(Debug)]
+struct Flushing {
+    id: u64,
+    /// The last write that it covers.
+    last: OpId,
+    /// The position that the reader must reach for those that are wholly stored.
+    at: u64,
+}
+
+impl Writer {
+    /// A writer at the beginning of an empty lane.
+    #[must_use]
+    pub fn new(pipe_type: PipeType, quota: u32, capacity: u64) -> Self {
+        Self {
+            pipe_type,
+            quota: u64::from(quota),
+            capacity,
+            turn: MIN_TURN.max(u64::from(quota) * 2),
+            tail: 0,
+            taken: Taken::default(),
+            offered: 0,
+            next_id: 0,
+            pending: VecDeque::new(),
+            uncharged: VecDeque::new(),
+            live_end: 0,
+            flushes: Vec::new(),
+        }
+    }
+
+    /// Starts a write of `src`, after all earlier ones.
+    ///
+    /// What fits the quota is complete at once (observed 5.1); of a larger write all bytes are
+    /// visible to the reader as far as the ring has room (5.2). A write of nothing never waits: on
+    /// a byte pipe it has no effect, on a message pipe it is an empty message (5.4).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn begin(
+        &mut self,
+        lane: &impl Outgoing,
+        src: &[u8],
+        charge: Charge,
+    ) -> Result<Begun, Error> {
+        if src.is_empty() && self.pipe_type == PipeType::Byte {
+            return Ok(Begun::Done);
+        }
+        let len = count(src.len());
+        if self.store_at_once(lane, src, charge)? {
+            return Ok(Begun::Done);
+        }
+        self.refresh(lane)?;
+        self.offered += len;
+        lane.offer(self.offered);
+        let id = OpId(self.next_id);
+        self.next_id += 1;
+        let mut op = Pending {
+            id,
+            charge,
+            len,
+            due: self.offered,
+            stored: 0,
+            whole: false,
+            withdrawing: false,
+            flags: 0,
+            after: self.live_end,
+            end: 0,
+            records: VecDeque::new(),
+        };
+        match charge {
+            Charge::Uncharged => {
+                self.uncharged.push_back((op.due, len));
+                op.flags = UNCHARGED;
+            }
+            Charge::Charged => {}
+        }
+        if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
+            op.flags |= WITHDRAWABLE;
+        }
+        self.pending.push_back(op);
+        Ok(match self.resume(lane, id, src)? {
+            Poll::Ready(()) => Begun::Done,
+            Poll::Pending => Begun::Pending(id),
+        })
+    }
+
+    /// Goes on with a pending write: stores what has room, and says whether it is complete.
+    ///
+    /// `src` must be the bytes that the write began with.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn resume(
+        &mut self,
+        lane: &impl Outgoing,
+        id: OpId,
+        src: &[u8],
+    ) -> Result<Poll<()>, Error> {
+        self.refresh(lane)?;
+        self.settle(0);
+        let unstored = self.pending.iter().position(|op| !op.whole);
+        if let Some(at) = unstored
+            && self.pending.get(at).is_some_and(|op| op.id == id)
+            && let Some(mut op) = self.pending.remove(at)
+        {
+            let stored = self.store_pieces(lane, &mut op, src);
+            self.pending.insert(at, op);
+            stored?;
+            self.refresh(lane)?;
+            self.settle(0);
+        }
+        if self.pending.iter().any(|op| op.id == id) {
+            // A waiting read takes from the first write directly (observed 5.7). The fence orders
+            // our tail before its question: a read that is given up looks at the tail once more.
+            lane.fence();
+            self.refresh(lane)?;
+            self.settle(lane.asked());
+        }
+        Ok(match self.pending.iter().any(|op| op.id == id) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        })
+    }
+
+    /// Takes a pending write's unread rest back, also when half of it was read (observed 10.9).
+    ///
+    /// Mark, full fence, look at the reader's claim; the reader claims, full fence, looks at the
+    /// mark: one always sees the other. A reader that sees the mark gives way; a writer that sees
+    /// the claim waits until the reader has decided, which takes it no system call.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn withdraw(&mut self, lane: &impl Outgoing, id: OpId) -> Result<Withdrawal, Error> {
+        self.refresh(lane)?;
+        if self.pending.iter().any(|op| op.id == id && !op.withdrawing) {
+            lane.fence();
+            self.refresh(lane)?;
+            self.settle(lane.asked());
+        }
+        let Some(at) = self.pending.iter().position(|op| op.id == id) else {
+            return Ok(Withdrawal::Completed);
+        };
+        let head = self.taken.head.0;
+        let Some(op) = self.pending.get_mut(at) else {
+            return Ok(Withdrawal::Completed);
+        };
+        op.prune(head);
+        op.withdrawing = true;
+        for (start, header) in &op.records {
+            lane.mark_withdrawn(Pos(*start), *header);
+        }
+        let range = op.range();
+        lane.fence(); // pairs with the reader's fence between its claim and its look at the mark
+        let claim = lane.claim();
+        self.refresh(lane)?;
+        if let Some((first, last)) = range
+            && claim > self.taken.head
+            && claim.0 > first
+            && claim.0 <= last
+        {
+            return Ok(Withdrawal::Contested);
+        }
+        self.remove(lane, at)
+    }
+
+    /// Whether a write of `len` bytes would complete at once without a waiting read.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn fits(&mut self, lane: &impl Outgoing, len: usize) -> Result<bool, Error> {
+        self.refresh(lane)?;
+        self.settle(0);
+        let unread = self.unread_charged(self.offered + count(len));
+        Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// The bytes of quota that are free: what the peer has not read is in use.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn free_quota(&mut self, lane: &impl Outgoing) -> Result<u64, Error> {
+        self.refresh(lane)?;
+        Ok(self.quota.saturating_sub(self.unread_charged(self.offered)))
+    }
+
+    /// Starts a flush: it is done once everything written before it has been read (observed 9.12).
+    #[must_use]
+    pub fn flush(&mut self) -> Flush {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.flushes.push(Flushing {
+            id,
+            last: OpId(id),
+            at: self.live_end,
+        });
+        Flush(id)
+    }
+
+    /// Whether a flush is done; writes that were withdrawn meanwhile don't count (observed 9.15).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn poll_flush(&mut self, lane: &impl Outgoing, flush: Flush) -> Result<Poll<()>, Error> {
+        self.refresh(lane)?;
+        let Some(at) = self.flushes.iter().position(|f| f.id == flush.0) else {
+            return Ok(Poll::Ready(()));
+        };
+        let done = self.flushes.get(at).is_none_or(|f| {
+            self.taken.head.0 >= f.at && !self.pending.iter().any(|op| op.id < f.last && !op.whole)
+        });
+        if !done {
+            return Ok(Poll::Pending);
+        }
+        self.flushes.swap_remove(at);
+        Ok(Poll::Ready(()))
+    }
+
+    /// Gives a flush up.
+    pub fn forget_flush(&mut self, flush: Flush) {
+        self.flushes.retain(|f| f.id != flush.0);
+    }
+
+    /// The path of most writes: one record, within the quota, and room for it.
+    fn store_at_once(
+        &mut self,
+        lane: &impl Outgoing,
+        src: &[u8],
+        charge: Charge,
+    ) -> Result<bool, Error> {
+        let len = count(src.len());
+        if len > FRAGMENT || charge == Charge::Uncharged || !self.pending.is_empty() {
+            return Ok(false);
+        }
+        let end = self.offered + len;
+        if len > 0 && self.unread_charged(end) > self.quota {
+            self.refresh(lane)?;
+            if self.unread_charged(end) > self.quota {
+                return Ok(false);
+            }
+        }
+        if !self.make_room(lane, HEADER + len)? {
+            return Ok(false);
+        }
+        let Ok(short) = u32::try_from(len) else {
+            return Ok(false);
+        };
+        lane.store_header(
+            Pos(self.tail),
+            Header {
+                len: short,
+                flags: FIRST | LAST,
+            },
+        );
+        lane.store(Pos(self.tail + HEADER), src);
+        self.tail += HEADER + padded(len);
+        self.live_end = self.tail;
+        self.offered = end;
+        lane.offer(end);
+        lane.publish(Pos(self.tail));
+        Ok(true)
+    }
+
+    /// Stores as much of `op` as has room, piece by piece.
+    fn store_pieces(
+        &mut self,
+        lane: &impl Outgoing,
+        op: &mut Pending,
+        src: &[u8],
+    ) -> Result<(), Error> {
+        while !op.whole && !op.withdrawing {
+            let rest = op.len - op.stored;
+            let first = op.stored == 0;
+            let long = first && rest > FRAGMENT;
+            let mut prefix = if long { HEADER + TOTAL } else { HEADER };
+            let mut piece = rest.min(FRAGMENT);
+            if !self.make_room(lane, prefix + piece)? {
+                // Not the whole piece: a smaller one, if it is worth it.
+                prefix = if first { HEADER + TOTAL } else { HEADER };
+                piece = self.room().saturating_sub(prefix) & !7;
+                if piece < MIN_PIECE || piece >= rest {
+                    return Ok(());
+                }
+            }
+            let mut flags = op.flags;
+            if first {
+                flags |= if piece < rest { FIRST | LONG } else { FIRST };
+            }
+            if piece == rest {
+                flags |= LAST;
+            }
+            let Ok(len) = u32::try_from(piece) else {
+                return Err(Error::INTERNAL_ERROR);
+            };
+            let header = Header { len, flags };
+            let at = self.tail;
+            if first {
+                op.after = self.live_end;
+            }
+            lane.store_header(Pos(at), header);
+            if flags & LONG != 0 {
+                lane.store(Pos(at + HEADER), &op.len.to_le_bytes());
+            }
+            let from = size(op.stored);
+            let Some(bytes) = src.get(from..from + size(piece)) else {
+                return Err(Error::INTERNAL_ERROR);
+            };
+            lane.store(Pos(at + header.prefix()), bytes);
+            self.tail = at + header.prefix() + padded(piece);
+            op.stored += piece;
+            op.prune(self.taken.head.0);
+            op.records.push_back((at, header));
+            if op.stored == op.len {
+                op.whole = true;
+                op.end = self.tail;
+                self.live_end = self.tail;
+                for flush in self.flushes.iter_mut().filter(|f| op.id < f.last) {
+                    flush.at = flush.at.max(op.end);
+                }
+            }
+            lane.publish(Pos(self.tail));
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end.
+    fn make_room(&mut self, lane: &impl Outgoing, need: u64) -> Result<bool, Error> {
+        let need = padded(need);
+        let offset = self.tail & (self.capacity - 1);
+        let lap = self.capacity - offset;
+        let far = offset >= self.turn;
+        if far && !self.left_half(offset) && offset / FRAGMENT != (offset + need) / FRAGMENT {
+            self.refresh(lane)?;
+        }
+        let turns = lap < need || (far && self.left_half(offset));
+        let wanted = if turns { lap + need } else { need };
+        if self.free() < wanted {
+            self.refresh(lane)?;
+            if self.free() < wanted {
+                // Without the turn it may still fit.
+                return Ok(lap >= need && self.free() >= need);
+            }
+        }
+        if turns {
+            lane.store_header(
+                Pos(self.tail),
+                Header {
+                    len: 0,
+                    flags: SKIP,
+                },
+            );
+            self.tail += lap;
+        }
+        Ok(true)
+    }
+
+    /// The room at the tail, up to the ring's end.
+    fn room(&self) -> u64 {
+        let lap = self.capacity - (self.tail & (self.capacity - 1));
+        self.free().min(lap)
+    }
+
+    fn free(&self) -> u64 {
+        self.capacity - (self.tail - self.taken.head.0)
+    }
+
+    /// Whether the reader has left the first half of the part of the ring that is in use.
+    fn left_half(&self, offset: u64) -> bool {
+        let lap_start = self.tail - offset;
+        self.taken.head.0.saturating_sub(lap_start) >= self.turn / 2
+    }
+
+    /// Whether a write of `len` bytes is sure to go into the ring whole, now.
+    fn has_room_for(&self, len: u64) -> bool {
+        let records = len / MIN_PIECE + 3;
+        len + records * (HEADER + TOTAL + 8) + FRAGMENT + HEADER <= self.free()
+    }
+
+    /// Loads the reader's cursors and checks them: they only go forward, and not past the tail.
+    fn refresh(&mut self, lane: &impl Outgoing) -> Result<(), Error> {
+        let taken = lane.taken();
+        let forward = taken.head >= self.taken.head && taken.consumed >= self.taken.consumed;
+        if !forward || taken.head.0 > self.tail || taken.consumed > self.offered {
+            return Err(CORRUPT);
+        }
+        self.taken = taken;
+        while self
+            .uncharged
+            .front()
+            .is_some_and(|(end, _)| *end <= taken.consumed)
+        {
+            self.uncharged.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Lets go of the pending writes that are complete.
+    fn settle(&mut self, asked: u64) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.retain(|op| op.withdrawing || !op.whole || !self.is_within(op, asked));
+        self.pending = pending;
+    }
+
+    /// The inequality: whether what is unread up to the end of `op` is within the quota.
+    fn is_within(&self, op: &Pending, asked: u64) -> bool {
+        if op.charge == Charge::Uncharged || op.len == 0 {
+            return true;
+        }
+        // A waiting read takes from one write only, and nothing is before that one.
+        let first = op.due - op.len <= self.taken.consumed;
+        let direct = if first { asked.min(op.len) } else { 0 };
+        self.unread_charged(op.due) <= self.quota.saturating_add(direct)
+    }
+
+    /// The unread bytes before the offset `end` that the quota counts.
+    fn unread_charged(&self, end: u64) -> u64 {
+        let consumed = self.taken.consumed;
+        let uncharged: u64 = (self.uncharged.iter())
+            .filter(|(last, _)| *last <= end)
+            .map(|(last, len)| last.saturating_sub(consumed).min(*len))
+            .sum();
+        end.saturating_sub(consumed).saturating_sub(uncharged)
+    }
+
+    /// Removes a write whose unread rest no reader will take.
+    fn remove(&mut self, lane: &impl Outgoing, at: usize) -> Result<Withdrawal, Error> {
+        let Some(op) = self.pending.remove(at) else {
+            return Ok(Withdrawal::Completed);
+        };
+        let taken = self
+            .taken
+            .consumed
+            .saturating_sub(op.due - op.len)
+            .min(op.len);
+        let rest = op.len - taken;
+        for later in self.pending.iter_mut().skip(at) {
+            later.due -= rest;
+            if later.after == op.end && op.whole {
+                later.after = op.after;
+            }
+        }
+        self.uncharged.retain(|(end, _)| *end != op.due);
+        for (end, _) in self.uncharged.iter_mut().filter(|(end, _)| *end > op.due) {
+            *end -= rest;
+        }
+        if op.whole {
+            for flush in self.flushes.iter_mut().filter(|f| f.at == op.end) {
+                flush.at = op.after;
+            }
+            if self.live_end == op.end {
+                self.live_end = op.after;
+            }
+        }
+        self.offered -= rest;
+        lane.offer(self.offered);
+        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER)? {
+            // A reader in the middle of the message learns that no more of it will come.
+            let cut = Header {
+                len: 0,
+                flags: LAST | op.flags,
+            }
+            .withdrawn();
+            lane.store_header(Pos(self.tail), cut);
+            self.tail += HEADER;
+            lane.publish(Pos(self.tail));
+        }
+        self.settle(0);
+        let completed = op.whole && rest == 0 && op.len > 0;
+        Ok(if completed {
+            Withdrawal::Completed
+        } else {
+            Withdrawal::Withdrawn
+        })
+    }
+}
+
+impl Pending {
+    /// Forgets the records that are wholly read.
+    fn prune(&mut self, head: u64) {
+        while self.records.front().is_some_and(|(start, header)| {
+            start + header.prefix() + padded(u64::from(header.len)) <= head
+        }) {
+            self.records.pop_front();
+        }
+    }
+
+    /// Where its unread records lie.
+    fn range(&self) -> Option<(u64, u64)> {
+        let (first, _) = self.records.front()?;
+        let (last, header) = self.records.back()?;
+        Some((
+            *first,
+            last + header.prefix() + padded(u64::from(header.len)),
+        ))
+    }
+}
