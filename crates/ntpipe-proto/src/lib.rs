@@ -13,3 +13,6 @@ pub use mode::{
 
 mod name;
 pub use name::PipeName;
+
+mod instance;
+pub use instance::{EndState, Instance, Operation, Ticket, Verdict};
