@@ -16,3 +16,9 @@ pub use name::PipeName;
 
 mod instance;
 pub use instance::{EndState, Instance, Operation, Ticket, Verdict};
+
+mod server;
+pub use server::{
+    Connection, FirstInstance, InstanceId, InstanceOptions, Listen, NameInfo, Quotas, Server,
+    WaiterId,
+};
