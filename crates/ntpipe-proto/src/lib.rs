@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod control;
+
 mod error;
 pub use error::{Error, IoErrorExt, Status};
 
