@@ -1,106 +1,12 @@
-use std::cell::{Cell, RefCell};
 use std::task::Poll;
 
 use super::*;
 use crate::{PipeType, ReadMode};
 
-/// Both views of a lane over plain memory.
-#[derive(Default)]
-struct Memory {
-    ring: RefCell<Vec<u8>>,
-    tail: Cell<u64>,
-    offered: Cell<u64>,
-    taken: Cell<Taken>,
-    claim: Cell<u64>,
-    asked: Cell<u64>,
-}
+#[path = "../../tests/support/memory.rs"]
+mod memory;
 
-impl Memory {
-    fn new(capacity: u64) -> Self {
-        Self {
-            ring: RefCell::new(vec![0; size(capacity)]),
-            ..Self::default()
-        }
-    }
-
-    fn at(&self, at: Pos) -> usize {
-        size(at.0) & (self.ring.borrow().len() - 1)
-    }
-}
-
-impl Outgoing for Memory {
-    fn store_header(&self, at: Pos, header: Header) {
-        let word = u64::from(header.len) | (u64::from(header.flags) << 32);
-        Outgoing::store(self, at, &word.to_le_bytes());
-    }
-
-    fn store(&self, at: Pos, src: &[u8]) {
-        let at = self.at(at);
-        self.ring.borrow_mut()[at..at + src.len()].copy_from_slice(src);
-    }
-
-    fn mark_withdrawn(&self, at: Pos, header: Header) {
-        self.store_header(at, header.withdrawn());
-    }
-
-    fn offer(&self, offered: u64) {
-        self.offered.set(offered);
-    }
-
-    fn publish(&self, tail: Pos) {
-        self.tail.set(tail.0);
-    }
-
-    fn taken(&self) -> Taken {
-        self.taken.get()
-    }
-
-    fn claim(&self) -> Pos {
-        Pos(self.claim.get())
-    }
-
-    fn asked(&self) -> u64 {
-        self.asked.get()
-    }
-
-    fn fence(&self) {}
-}
-
-impl Incoming for Memory {
-    fn tail(&self) -> Pos {
-        Pos(self.tail.get())
-    }
-
-    fn offered(&self) -> u64 {
-        self.offered.get()
-    }
-
-    fn header(&self, at: Pos) -> Header {
-        let mut words = [[0; 4]; 2];
-        self.load(at, words.as_flattened_mut());
-        let [len, flags] = words.map(u32::from_le_bytes);
-        Header { len, flags }
-    }
-
-    fn load(&self, at: Pos, dst: &mut [u8]) {
-        let at = self.at(at);
-        dst.copy_from_slice(&self.ring.borrow()[at..at + dst.len()]);
-    }
-
-    fn publish(&self, taken: Taken) {
-        self.taken.set(taken);
-    }
-
-    fn claim(&self, to: Pos) {
-        self.claim.set(to.0);
-    }
-
-    fn ask(&self, bytes: u64) {
-        self.asked.set(bytes);
-    }
-
-    fn fence(&self) {}
-}
+use memory::Memory;
 
 /// A lane with both its ends.
 struct Pair {
