@@ -383,6 +383,7 @@ impl Reader {
         }
         if contested {
             self.publish(lane);
+            lane.claim(self.released()); // what is left of the record can be withdrawn
         }
         Ok(Some(size(len)))
     }
@@ -390,7 +391,7 @@ impl Reader {
     /// The record with the next unread bytes; skips what was withdrawn.
     fn next(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         if let Some(record) = self.record {
-            if !record.header.has(WITHDRAWABLE) || !lane.header(Pos(record.start)).has(WITHDRAWN) {
+            if !Self::is_withdrawn(lane, &record) {
                 return Ok(Some(record));
             }
             self.drop_record(&record);
@@ -414,9 +415,7 @@ impl Reader {
 
     fn peek_record(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         match self.record {
-            Some(record) if lane.header(Pos(record.start)).has(WITHDRAWN) => {
-                self.record_at(lane, record.end())
-            }
+            Some(record) if Self::is_withdrawn(lane, &record) => self.record_at(lane, record.end()),
             Some(record) => Ok(Some(record)),
             None => self.record_at(lane, self.head),
         }
@@ -472,6 +471,11 @@ impl Reader {
         }
     }
 
+    /// Whether the writer took back a record that was live when it was found.
+    fn is_withdrawn(lane: &impl Incoming, record: &Record) -> bool {
+        record.header.has(WITHDRAWABLE) && lane.header(Pos(record.start)).has(WITHDRAWN)
+    }
+
     fn is_lost(&self, record: &Record) -> bool {
         let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
         (self.gone.as_ref())
@@ -504,8 +508,17 @@ impl Reader {
 
     fn publish(&self, lane: &impl Incoming) {
         lane.publish(Taken {
-            head: Pos(self.head),
+            head: self.released(),
             consumed: self.consumed,
         });
+    }
+
+    /// Up to where the ring is free again: a half-read record that can be withdrawn keeps its
+    /// header, for both ends still look at the mark in it.
+    fn released(&self) -> Pos {
+        match self.record {
+            Some(record) if record.header.has(WITHDRAWABLE) => Pos(record.start),
+            Some(_) | None => Pos(self.head),
+        }
     }
 }

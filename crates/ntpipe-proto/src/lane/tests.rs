@@ -179,6 +179,29 @@ fn a_withdrawn_write_takes_its_half_read_rest_with_it() {
 }
 
 #[test]
+fn later_writes_leave_the_header_of_a_half_read_record_alone() {
+    let mut pair = Pair::new(PipeType::Byte, 0);
+    let half_read = vec![1; 60_000];
+    let first = pair.pending(&half_read);
+    let later = vec![0xff; 60_000];
+    let second = pair.pending(&later);
+    assert_eq!(pair.read(25_000), some(&half_read[25_000..50_000]));
+    assert_eq!(pair.resume(second, &later), Poll::Pending);
+    assert_eq!(pair.peek(1).0, [1]);
+    assert_eq!(pair.read(1), some(&[1]));
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, first),
+        Ok(Withdrawal::Withdrawn)
+    );
+    let mut rest = Vec::new();
+    while let Poll::Ready((bytes, _)) = pair.read(60_000) {
+        rest.extend(bytes);
+        let _ = pair.resume(second, &later);
+    }
+    assert!(rest == later);
+}
+
+#[test]
 fn what_fits_is_complete_and_cannot_be_withdrawn() {
     let mut pair = Pair::new(PipeType::Byte, 4);
     let id = pair.pending(b"abcdef");
