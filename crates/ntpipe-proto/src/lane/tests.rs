@@ -344,6 +344,33 @@ fn a_quota_of_single_bytes_fits() {
 }
 
 #[test]
+fn a_quota_of_single_bytes_fits_wherever_the_lane_has_come() {
+    // observed 5.1
+    let quota = 65536;
+    let mut pair = Pair::new(PipeType::Message, quota);
+    for _ in 0..13 {
+        assert_eq!(pair.write(&[0; 10_000]), Begun::Done);
+        assert!(pair.read(10_000).is_ready());
+    }
+    for _ in 0..quota {
+        assert_eq!(pair.write(b"x"), Begun::Done);
+    }
+}
+
+#[test]
+fn the_request_of_a_transaction_is_whole_wherever_the_lane_has_come() {
+    let mut pair = Pair::new(PipeType::Message, 65536);
+    for _ in 0..7 {
+        assert_eq!(pair.write(&[0; 10_000]), Begun::Done);
+        assert!(pair.read(10_000).is_ready());
+    }
+    let request = pair
+        .writer
+        .begin(&pair.memory, &[1; 200_000], Charge::Uncharged);
+    assert_eq!(request, Ok(Begun::Done));
+}
+
+#[test]
 fn impossible_cursors_are_a_lie() {
     let mut pair = Pair::new(PipeType::Byte, 64);
     assert_eq!(pair.write(b"abc"), Begun::Done);
