@@ -170,17 +170,16 @@ impl Reader {
         }
         while let Some(record) = at {
             let begins = record.header.has(FIRST);
-            if begins || peek.messages == 0 {
-                peek.messages += 1;
-            }
-            if peek.messages == 1 {
+            if peek.messages == 0 {
                 let under_way = !begins || record.taken > 0;
-                let total = if under_way {
+                first_message = if under_way {
                     self.message_left
                 } else {
                     record.total
                 };
-                first_message = total.max(first_message);
+            }
+            if begins || peek.messages == 0 {
+                peek.messages += 1;
             }
             if peek.messages == 1 || self.pipe_type == PipeType::Byte {
                 let to = dst.len().min(peek.len + size(record.left()));

@@ -202,6 +202,19 @@ fn later_writes_leave_the_header_of_a_half_read_record_alone() {
 }
 
 #[test]
+fn peek_does_not_count_what_was_withdrawn_of_an_earlier_message() {
+    let mut pair = Pair::new(PipeType::Message, 0);
+    let first = pair.pending(&[1; 30_000]);
+    pair.pending(&[2; 20_000]);
+    assert_eq!(pair.read(1), part(&[1]));
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, first),
+        Ok(Withdrawal::Withdrawn)
+    );
+    assert_eq!(pair.peek(1).1.left, 19_999);
+}
+
+#[test]
 fn what_fits_is_complete_and_cannot_be_withdrawn() {
     let mut pair = Pair::new(PipeType::Byte, 4);
     let id = pair.pending(b"abcdef");
