@@ -343,6 +343,20 @@ fn the_request_of_a_transaction_needs_no_quota() {
 }
 
 #[test]
+fn the_request_stays_uncharged_when_an_empty_message_behind_it_is_withdrawn() {
+    let mut pair = Pair::new(PipeType::Message, 4);
+    let request = [7; 200_000];
+    let begun = pair.writer.begin(&pair.memory, &request, Charge::Uncharged);
+    assert!(matches!(begun, Ok(Begun::Pending(_))));
+    let empty = pair.pending(b"");
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, empty),
+        Ok(Withdrawal::Withdrawn)
+    );
+    assert_eq!(pair.writer.free_quota(&pair.memory), Ok(4));
+}
+
+#[test]
 fn a_quota_of_single_bytes_fits() {
     let quota = 65536;
     let mut pair = Pair::new(PipeType::Message, quota);

@@ -162,12 +162,9 @@ impl Writer {
             end: 0,
             records: VecDeque::new(),
         };
-        match charge {
-            Charge::Uncharged => {
-                self.uncharged.push_back((op.due, len));
-                op.flags = UNCHARGED;
-            }
-            Charge::Charged => {}
+        if op.is_uncharged() {
+            self.uncharged.push_back((op.due, len));
+            op.flags = UNCHARGED;
         }
         if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
             op.flags |= WITHDRAWABLE;
@@ -536,7 +533,9 @@ impl Writer {
                 later.after = op.after;
             }
         }
-        self.uncharged.retain(|(end, _)| *end != op.due);
+        if op.is_uncharged() {
+            self.uncharged.retain(|(end, _)| *end != op.due);
+        }
         for (end, _) in self.uncharged.iter_mut().filter(|(end, _)| *end > op.due) {
             *end -= rest;
         }
@@ -572,6 +571,11 @@ impl Writer {
 }
 
 impl Pending {
+    /// Whether it has bytes that no quota counts. Without bytes, its end is not its own.
+    fn is_uncharged(&self) -> bool {
+        self.charge == Charge::Uncharged && self.len > 0
+    }
+
     /// Forgets the records that are wholly read.
     fn prune(&mut self, head: u64) {
         while self.records.front().is_some_and(|(start, header)| {
