@@ -369,6 +369,11 @@ impl Reader {
         };
         lane.load(Pos(from), part);
         self.consumed += len;
+        if self.asked > 0 {
+            // Before the writer learns that they were taken: it must not count them twice.
+            self.asked = self.asked.saturating_sub(len);
+            lane.ask(self.asked);
+        }
         if record.header.has(FIRST) && record.taken == 0 {
             self.message_left = record.total;
         }

@@ -152,6 +152,27 @@ fn a_waiting_read_lets_a_write_pass_the_quota() {
 }
 
 #[test]
+fn a_waiting_read_counts_only_with_what_it_still_takes() {
+    // observed 5.5, 5.7
+    let mut pair = Pair::new(PipeType::Message, 100);
+    let src = vec![7; 150_000];
+    let mut dst = vec![0; src.len() - 101];
+    pair.reader.ask(&pair.memory, dst.len());
+    let id = pair.pending(&src);
+    let mut op = Reading::default();
+    let lane = &pair.memory;
+    while pair
+        .reader
+        .read(&mut op, lane, ReadMode::Message, &mut dst)
+        .unwrap()
+        .is_pending()
+    {
+        assert_eq!(pair.writer.resume(lane, id, &src), Ok(Poll::Pending));
+    }
+    assert_eq!(pair.writer.resume(lane, id, &src), Ok(Poll::Pending));
+}
+
+#[test]
 fn quota_zero_is_a_rendezvous() {
     let mut pair = Pair::new(PipeType::Byte, 0);
     let id = pair.pending(b"ab");
