@@ -143,9 +143,12 @@ impl Reader {
         dst: &mut [u8],
     ) -> Result<Poll<Read>, Error> {
         let before = self.head;
+        // A writer that withdraws each record as it is claimed must not keep us for ever: it is
+        // pending after one ring of them, and the caller looks again before it sleeps.
+        let limit = before + self.capacity;
         let result = match mode {
-            ReadMode::Byte => self.read_bytes(op, lane, dst),
-            ReadMode::Message => self.read_message(op, lane, dst),
+            ReadMode::Byte => self.read_bytes(op, lane, dst, limit),
+            ReadMode::Message => self.read_message(op, lane, dst, limit),
         };
         if self.head != before {
             self.publish(lane);
@@ -277,6 +280,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         while let Some(record) = self.next(lane)? {
             if record.len() == 0 {
@@ -289,7 +293,11 @@ impl Reader {
             let Some(rest) = dst.get_mut(op.filled..).filter(|rest| !rest.is_empty()) else {
                 break;
             };
-            op.filled += self.take(lane, record, rest)?.unwrap_or(0);
+            let taken = self.take(lane, record, rest)?;
+            op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                break;
+            }
         }
         let read = Read {
             len: op.filled,
@@ -308,6 +316,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         loop {
             let record = self.next(lane)?;
@@ -333,6 +342,9 @@ impl Reader {
             };
             let taken = self.take(lane, record, rest)?;
             op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                return Ok(Poll::Pending);
+            }
             if taken.is_some() && self.record.is_none() && record.is_last() {
                 return Ok(Poll::Ready(Read {
                     len: op.filled,
