@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod control;
+
 mod error;
 pub use error::{Error, IoErrorExt, Status};
 
@@ -15,3 +17,12 @@ pub use mode::{
 
 mod name;
 pub use name::PipeName;
+
+mod instance;
+pub use instance::{EndState, Instance, Operation, Ticket, Verdict};
+
+mod server;
+pub use server::{
+    Connection, FirstInstance, InstanceId, InstanceOptions, Listen, NameInfo, Quotas, Server,
+    WaiterId,
+};
