@@ -29,6 +29,21 @@ pub struct Peek {
     pub messages: u32,
 }
 
+impl Peek {
+    /// What `PeekNamedPipe` says is left of this message, on a pipe of this type.
+    ///
+    /// For a byte pipe that is nothing less what was copied, which wraps around (observed 7.2).
+    #[doc(alias = "lpBytesLeftThisMessage")]
+    #[must_use]
+    pub fn left_this_message(&self, pipe_type: PipeType) -> u32 {
+        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        match pipe_type {
+            PipeType::Byte => low(count(self.len)).wrapping_neg(),
+            PipeType::Message => low(self.left),
+        }
+    }
+}
+
 /// A read under way: what it has already copied of the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {

@@ -434,3 +434,17 @@ fn impossible_cursors_are_a_lie() {
             .is_err()
     );
 }
+
+#[test]
+fn a_byte_pipe_has_less_than_nothing_left_of_this_message() {
+    let mut pair = Pair::new(PipeType::Byte, 64);
+    assert_eq!(pair.write(b"abcdef"), Begun::Done);
+    let left = |peek: Peek| peek.left_this_message(PipeType::Byte);
+    assert_eq!(left(pair.peek(4).1), 0_u32.wrapping_sub(4));
+    assert_eq!(left(pair.peek(0).1), 0);
+    let mut pair = Pair::new(PipeType::Message, 64);
+    assert_eq!(pair.write(b"abcdef"), Begun::Done);
+    let left = |peek: Peek| peek.left_this_message(PipeType::Message);
+    assert_eq!(left(pair.peek(4).1), 2);
+    assert_eq!(left(pair.peek(0).1), 6);
+}
