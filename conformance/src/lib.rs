@@ -1,7 +1,8 @@
-//! Cases of Windows' pipe behaviour as data.
+//! Cases of Windows' pipe behaviour as data, and the drivers that run them.
 //!
 //! A case (`cases/*.case`, form described in [`Case`]) says who does what, and what Windows
-//! answers, with the rule that it comes from.
+//! answers, with the rule that it comes from. A [`Driver`] does the steps with one implementation
+//! of pipes; the [runner](run) compares what it answers with what the case says.
 
 mod case;
 pub use case::{Case, Mistake, Source, load, parse};
@@ -9,10 +10,19 @@ pub use case::{Case, Mistake, Source, load, parse};
 mod content;
 pub use content::{pattern, show};
 
+mod driver;
+pub use driver::{Driver, Patience, Trouble};
+
 mod line;
+
+mod model;
+pub use model::Model;
 
 mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
+
+mod runner;
+pub use runner::{Difference, Selection, Summary, drivers, run};
 
 mod step;
 pub use step::{
