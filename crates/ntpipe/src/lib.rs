@@ -1,1 +1,74 @@
-//! Windows pipes for Linux.
+//! Windows pipes, whole, for Linux.
+//!
+//! Named pipes with instances, messages, peek, transactions and waiting, and anonymous pipes, as
+//! programs written for Windows know them; without a daemon, and without a system call per message
+//! while both sides run: bytes move through shared memory.
+//!
+//! The names are those of tokio's Windows pipes, the methods block:
+//!
+//! ```
+//! # fn main() -> std::io::Result<()> {
+//! use ntpipe::{ClientOptions, PipeMode, ServerOptions};
+//!
+//! let server = ServerOptions::new()
+//!     .pipe_mode(PipeMode::Message)
+//!     .create(r"\\.\pipe\ntpipe-doc-hello")?;
+//! let client = ClientOptions::new().open(r"\\.\pipe\ntpipe-doc-hello")?;
+//! server.connect()?;
+//!
+//! client.write_message(b"hello")?;
+//! let mut buf = [0; 64];
+//! let read = server.read_message(&mut buf)?;
+//! assert_eq!((&buf[..read.len], read.more), (&b"hello"[..], false));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! Errors are [`std::io::Error`]s that carry the Win32 code: [`IoErrorExt::win32_code`] returns it.
+//! Codes that Linux has no use for, such as 231, are also what `raw_os_error` returns.
+//!
+//! # Where names live
+//!
+//! In the first that applies of `$NTPIPE_DIR`, `/run/ntpipe` (if it exists),
+//! `$XDG_RUNTIME_DIR/ntpipe`, and `ntpipe-UID` among the temporary files. A name dies with the
+//! process that owns it.
+#![deny(unsafe_code)]
+
+#[cfg(not(loom))]
+pub mod anonymous;
+#[cfg(not(loom))]
+mod client;
+#[cfg(not(loom))]
+mod listener;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod pipe;
+#[cfg(not(loom))]
+mod primitive;
+#[cfg(not(loom))]
+mod ring;
+#[cfg(not(loom))]
+mod server;
+#[cfg(not(loom))]
+mod service;
+#[cfg(not(loom))]
+mod stream;
+#[cfg(not(loom))]
+mod sys;
+
+#[cfg(not(loom))]
+pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
+#[cfg(not(loom))]
+pub use listener::Listener;
+pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName};
+#[cfg(not(loom))]
+pub use options::{ClientOptions, PipeEnd, PipeInfo, PipeMode, ServerOptions};
+#[cfg(not(loom))]
+pub use pipe::{PeekInfo, ReadInfo};
+#[cfg(not(loom))]
+pub use server::NamedPipeServer;
+#[cfg(not(loom))]
+pub use stream::PipeStream;

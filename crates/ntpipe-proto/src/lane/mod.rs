@@ -39,7 +39,7 @@ use crate::Error;
 pub struct Pos(pub u64);
 
 /// What the reader publishes, as the writer finds it: unchecked.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Up to where the ring is free again.
     pub head: Pos,

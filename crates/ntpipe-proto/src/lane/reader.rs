@@ -158,9 +158,12 @@ impl Reader {
         dst: &mut [u8],
     ) -> Result<Poll<Read>, Error> {
         let before = self.head;
+        // A writer that withdraws each record as it is claimed must not keep us for ever: it is
+        // pending after one ring of them, and the caller looks again before it sleeps.
+        let limit = before + self.capacity;
         let result = match mode {
-            ReadMode::Byte => self.read_bytes(op, lane, dst),
-            ReadMode::Message => self.read_message(op, lane, dst),
+            ReadMode::Byte => self.read_bytes(op, lane, dst, limit),
+            ReadMode::Message => self.read_message(op, lane, dst, limit),
         };
         if self.head != before {
             self.publish(lane);
@@ -185,17 +188,16 @@ impl Reader {
         }
         while let Some(record) = at {
             let begins = record.header.has(FIRST);
-            if begins || peek.messages == 0 {
-                peek.messages += 1;
-            }
-            if peek.messages == 1 {
+            if peek.messages == 0 {
                 let under_way = !begins || record.taken > 0;
-                let total = if under_way {
+                first_message = if under_way {
                     self.message_left
                 } else {
                     record.total
                 };
-                first_message = total.max(first_message);
+            }
+            if begins || peek.messages == 0 {
+                peek.messages += 1;
             }
             if peek.messages == 1 || self.pipe_type == PipeType::Byte {
                 let to = dst.len().min(peek.len + size(record.left()));
@@ -293,6 +295,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         while let Some(record) = self.next(lane)? {
             if record.len() == 0 {
@@ -305,7 +308,11 @@ impl Reader {
             let Some(rest) = dst.get_mut(op.filled..).filter(|rest| !rest.is_empty()) else {
                 break;
             };
-            op.filled += self.take(lane, record, rest)?.unwrap_or(0);
+            let taken = self.take(lane, record, rest)?;
+            op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                break;
+            }
         }
         let read = Read {
             len: op.filled,
@@ -324,6 +331,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         loop {
             let record = self.next(lane)?;
@@ -349,6 +357,9 @@ impl Reader {
             };
             let taken = self.take(lane, record, rest)?;
             op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                return Ok(Poll::Pending);
+            }
             if taken.is_some() && self.record.is_none() && record.is_last() {
                 return Ok(Poll::Ready(Read {
                     len: op.filled,
@@ -385,6 +396,11 @@ impl Reader {
         };
         lane.load(Pos(from), part);
         self.consumed += len;
+        if self.asked > 0 {
+            // Before the writer learns that they were taken: it must not count them twice.
+            self.asked = self.asked.saturating_sub(len);
+            lane.ask(self.asked);
+        }
         if record.header.has(FIRST) && record.taken == 0 {
             self.message_left = record.total;
         }
@@ -398,6 +414,7 @@ impl Reader {
         }
         if contested {
             self.publish(lane);
+            lane.claim(self.released()); // what is left of the record can be withdrawn
         }
         Ok(Some(size(len)))
     }
@@ -405,7 +422,7 @@ impl Reader {
     /// The record with the next unread bytes; skips what was withdrawn.
     fn next(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         if let Some(record) = self.record {
-            if !record.header.has(WITHDRAWABLE) || !lane.header(Pos(record.start)).has(WITHDRAWN) {
+            if !Self::is_withdrawn(lane, &record) {
                 return Ok(Some(record));
             }
             self.drop_record(&record);
@@ -429,9 +446,7 @@ impl Reader {
 
     fn peek_record(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         match self.record {
-            Some(record) if lane.header(Pos(record.start)).has(WITHDRAWN) => {
-                self.record_at(lane, record.end())
-            }
+            Some(record) if Self::is_withdrawn(lane, &record) => self.record_at(lane, record.end()),
             Some(record) => Ok(Some(record)),
             None => self.record_at(lane, self.head),
         }
@@ -487,6 +502,11 @@ impl Reader {
         }
     }
 
+    /// Whether the writer took back a record that was live when it was found.
+    fn is_withdrawn(lane: &impl Incoming, record: &Record) -> bool {
+        record.header.has(WITHDRAWABLE) && lane.header(Pos(record.start)).has(WITHDRAWN)
+    }
+
     fn is_lost(&self, record: &Record) -> bool {
         let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
         (self.gone.as_ref())
@@ -519,8 +539,17 @@ impl Reader {
 
     fn publish(&self, lane: &impl Incoming) {
         lane.publish(Taken {
-            head: Pos(self.head),
+            head: self.released(),
             consumed: self.consumed,
         });
+    }
+
+    /// Up to where the ring is free again: a half-read record that can be withdrawn keeps its
+    /// header, for both ends still look at the mark in it.
+    fn released(&self) -> Pos {
+        match self.record {
+            Some(record) if record.header.has(WITHDRAWABLE) => Pos(record.start),
+            Some(_) | None => Pos(self.head),
+        }
     }
 }

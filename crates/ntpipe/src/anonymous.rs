@@ -1,0 +1,217 @@
+//! Anonymous pipes.
+
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ntpipe_proto::lane::ring_capacity;
+use ntpipe_proto::{End, EndState, PipeType, ReadMode};
+
+use crate::options::{PipeEnd, PipeInfo, PipeMode};
+use crate::ring::{Link, Offer};
+use crate::stream::{PipeStream, Terms};
+
+/// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
+#[derive(Clone)]
+pub struct PipeReader {
+    end: Arc<AnonymousEnd>,
+}
+
+/// The writing end of an anonymous pipe.
+#[derive(Clone)]
+pub struct PipeWriter {
+    end: Arc<AnonymousEnd>,
+}
+
+struct AnonymousEnd {
+    stream: PipeStream,
+    link: Arc<Link>,
+    quota: u32,
+}
+
+/// The buffer size that 0 stands for (observed 13.2).
+const DEFAULT_SIZE: u32 = 4096;
+
+/// Makes an anonymous pipe: a byte pipe without a name, of this process.
+///
+/// `size` is the buffer size: up to so many unread bytes a write completes at once; 0 stands for
+/// 4096, other sizes are kept exactly (observed 13.2).
+///
+/// # Errors
+/// `ERROR_NO_SYSTEM_RESOURCES` (1450), `ERROR_TOO_MANY_OPEN_FILES` (4).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io::{Read, Write};
+///
+/// let (mut reader, mut writer) = ntpipe::anonymous::pipe(0)?;
+/// writer.write_all(b"some bytes")?;
+/// drop(writer);
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text)?;
+/// assert_eq!(text, "some bytes");
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "CreatePipe")]
+pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
+    let quota = if size == 0 { DEFAULT_SIZE } else { size };
+    // The reader writes nothing: its lane is the smallest.
+    let (inbound, outbound) = (ring_capacity(quota), ring_capacity(0));
+    let (reader, reader_memory) = Offer::new(outbound)?;
+    let (writer, writer_memory) = Offer::new(inbound)?;
+    let reader = AnonymousEnd::new(End::Server, quota, reader.accept(writer_memory, inbound)?);
+    let writer = AnonymousEnd::new(End::Client, quota, writer.accept(reader_memory, outbound)?);
+    Ok((
+        PipeReader {
+            end: Arc::new(reader),
+        },
+        PipeWriter {
+            end: Arc::new(writer),
+        },
+    ))
+}
+
+impl AnonymousEnd {
+    fn new(end: End, quota: u32, link: Link) -> Self {
+        let (reads, writes) = match end {
+            End::Server => (Some(quota), None),
+            End::Client => (None, Some(quota)),
+        };
+        let terms = Terms {
+            end,
+            pipe_type: PipeType::Byte,
+            reads,
+            writes,
+        };
+        let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
+        let link = Arc::new(link);
+        stream.attach(&link);
+        Self {
+            stream,
+            link,
+            quota,
+        }
+    }
+
+    fn info(&self) -> PipeInfo {
+        PipeInfo {
+            mode: PipeMode::Byte,
+            end: match self.stream.terms().end {
+                End::Server => PipeEnd::Server,
+                End::Client => PipeEnd::Client,
+            },
+            max_instances: 1,
+            out_buffer_size: self.quota,
+            in_buffer_size: self.quota,
+        }
+    }
+}
+
+impl Drop for AnonymousEnd {
+    fn drop(&mut self) {
+        if self.stream.is_ours() {
+            self.link.close();
+        }
+    }
+}
+
+impl PipeReader {
+    /// What the pipe is: as on Windows, one instance of a byte pipe.
+    #[doc(alias = "GetNamedPipeInfo")]
+    #[must_use]
+    pub fn info(&self) -> PipeInfo {
+        self.end.info()
+    }
+
+    /// Another handle for the same end.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.check_process()?;
+        Ok(self.clone())
+    }
+}
+
+impl PipeWriter {
+    /// What the pipe is: as on Windows, one instance of a byte pipe.
+    #[doc(alias = "GetNamedPipeInfo")]
+    #[must_use]
+    pub fn info(&self) -> PipeInfo {
+        self.end.info()
+    }
+
+    /// Another handle for the same end; the reader finds the end when the last is dropped.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.check_process()?;
+        Ok(self.clone())
+    }
+}
+
+impl Deref for PipeReader {
+    type Target = PipeStream;
+
+    fn deref(&self) -> &PipeStream {
+        &self.end.stream
+    }
+}
+
+impl Deref for PipeWriter {
+    type Target = PipeStream;
+
+    fn deref(&self) -> &PipeStream {
+        &self.end.stream
+    }
+}
+
+impl std::fmt::Debug for PipeReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipeReader")
+            .field("size", &self.end.quota)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PipeWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PipeWriter")
+            .field("size", &self.end.quota)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &**self, buf)
+    }
+}
+
+impl Read for &PipeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &***self, buf)
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for &PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

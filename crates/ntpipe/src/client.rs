@@ -1,0 +1,265 @@
+//! The client end of a named pipe, and waiting for an instance.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ntpipe_proto::{Access, Error, Operation, PipeName, ReadMode, WaitTimeout};
+
+use crate::options::{PipeEnd, PipeInfo};
+use crate::pipe::ReadInfo;
+use crate::server::pipe_info;
+use crate::service::client::{self, ClientEnd};
+use crate::stream::PipeStream;
+
+/// The client end of one instance of a named pipe.
+///
+/// [`ClientOptions::open`](crate::ClientOptions::open) makes one. It starts in byte read mode,
+/// whatever the pipe's type (observed 3.2). Reading, writing, peeking and so on are methods of
+/// [`PipeStream`].
+///
+/// Dropping the last clone closes the end: what was written stays readable for the server. For
+/// `fork` without `exec` see [`NamedPipeServer`](crate::NamedPipeServer).
+#[derive(Clone)]
+pub struct NamedPipeClient {
+    end: Arc<ClientEnd>,
+}
+
+/// No flags of quality of service: what Windows takes for a client that says nothing.
+const NO_QOS: u32 = 0;
+
+impl NamedPipeClient {
+    pub(crate) fn open(name: &PipeName, access: Access) -> io::Result<Self> {
+        Ok(Self {
+            end: Arc::new(ClientEnd::open(name, access, NO_QOS)?),
+        })
+    }
+
+    /// What the pipe is.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeInfo")]
+    pub fn info(&self) -> io::Result<PipeInfo> {
+        self.check(Operation::Query)?;
+        let opened = &self.end.opened;
+        Ok(PipeInfo {
+            mode: opened.pipe_type.into(),
+            end: PipeEnd::Client,
+            max_instances: opened.max_instances.get(),
+            out_buffer_size: opened.quotas.outbound,
+            in_buffer_size: opened.quotas.inbound,
+        })
+    }
+
+    /// How many instances the name has now; 0 once the server end is closed (observed 8.20).
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    /// `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn instances(&self) -> io::Result<u32> {
+        self.check(Operation::Query)?;
+        match self.end.query() {
+            Ok(info) => Ok(info.pipe.instances),
+            Err(error) if error == Error::FILE_NOT_FOUND => {
+                // It may have disconnected us between the two.
+                self.check(Operation::Query)?;
+                Ok(0)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The process that opened this end.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeClientProcessId")]
+    pub fn client_process_id(&self) -> io::Result<u32> {
+        self.check(Operation::ClientId)?;
+        Ok(self.end.own_pid)
+    }
+
+    /// The process that created the instance; it is remembered after that has closed its end.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeServerProcessId")]
+    pub fn server_process_id(&self) -> io::Result<u32> {
+        self.check(Operation::ServerId)?;
+        Ok(self.end.server_pid)
+    }
+
+    /// Another handle for the same end: modes, timeouts and data are shared.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "DuplicateHandle")]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.check_process()?;
+        Ok(self.clone())
+    }
+
+    /// The pipe's name, as its creator spelled it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.end.opened.spelling
+    }
+}
+
+impl Deref for NamedPipeClient {
+    type Target = PipeStream;
+
+    fn deref(&self) -> &PipeStream {
+        &self.end.stream
+    }
+}
+
+impl std::fmt::Debug for NamedPipeClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamedPipeClient")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for NamedPipeClient {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &**self, buf)
+    }
+}
+
+impl Read for &NamedPipeClient {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &***self, buf)
+    }
+}
+
+impl Write for NamedPipeClient {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for &NamedPipeClient {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until an instance of the pipe listens, for at most `timeout`; `None` stands for the
+/// pipe's default timeout, and [`Duration::MAX`] for ever.
+///
+/// It reserves nothing: the open that follows may still find all instances busy (reference 1.5).
+/// [`ClientOptions::open_timeout`](crate::ClientOptions::open_timeout) does both.
+///
+/// # Errors
+/// - `ERROR_INVALID_NAME` (123): `addr` is not a pipe's name.
+/// - `ERROR_FILE_NOT_FOUND` (2): there is no such pipe, or it went while this waited.
+/// - `ERROR_SEM_TIMEOUT` (121): the time is up.
+#[doc(alias = "WaitNamedPipe")]
+pub fn wait(addr: impl AsRef<OsStr>, timeout: Option<Duration>) -> io::Result<()> {
+    let name = PipeName::from_os_str(addr.as_ref())?;
+    wait_for(
+        &name,
+        match timeout {
+            None => WaitTimeout::Default,
+            Some(Duration::MAX) => WaitTimeout::Forever,
+            Some(timeout) => WaitTimeout::After(timeout),
+        },
+    )
+}
+
+pub(crate) fn wait_for(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
+    client::wait(name, timeout)
+}
+
+/// Opens a message pipe, waiting for an instance if need be, has one transaction and closes it.
+///
+/// `timeout` is for the instance, not for the reply, as in [`wait`]. The rest of a reply that is
+/// longer than `reply` is lost.
+///
+/// # Errors
+/// Those of [`ClientOptions::open`](crate::ClientOptions::open), [`wait`] and
+/// [`PipeStream::transact`]; `ERROR_INVALID_PARAMETER` (87): the pipe is not of message type.
+#[doc(alias = "CallNamedPipe")]
+pub fn call(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Option<Duration>,
+) -> io::Result<ReadInfo> {
+    let name = PipeName::from_os_str(addr.as_ref())?;
+    let access = Access::GENERIC_READ | Access::GENERIC_WRITE;
+    let client = match NamedPipeClient::open(&name, access) {
+        Ok(client) => client,
+        // Any failure is worth one wait and one more attempt (reference 1.12).
+        Err(_) => {
+            wait(addr, timeout)?;
+            NamedPipeClient::open(&name, access)?
+        }
+    };
+    client.set_mode(ReadMode::Message)?;
+    client.transact(request, reply)
+}
+
+/// What [`list`] and [`info`] tell about a name.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PipeEntry {
+    /// The name, as its creator spelled it, without `\\.\pipe\`.
+    pub name: String,
+    /// What the pipe is; `end` is the server's.
+    pub info: PipeInfo,
+    /// Which way data flows.
+    pub direction: ntpipe_proto::Direction,
+    /// How many instances there are, in whatever state.
+    pub instances: u32,
+    /// How many of them wait for a client.
+    pub listening: u32,
+    /// The process that answers for the name.
+    pub server_process_id: u32,
+}
+
+/// The pipes that exist, ordered by name.
+///
+/// # Errors
+/// `ERROR_PATH_NOT_FOUND` (3), `ERROR_ACCESS_DENIED` (5): the directory of names is missing or can't
+/// be read; the error names it.
+#[doc(alias = "FindFirstFile")]
+pub fn list() -> io::Result<Vec<PipeEntry>> {
+    let mut entries: Vec<_> = client::list()?.into_iter().map(entry).collect();
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(entries)
+}
+
+/// What the owner of a name tells about it; takes no instance.
+///
+/// # Errors
+/// `ERROR_INVALID_NAME` (123), `ERROR_FILE_NOT_FOUND` (2), `ERROR_ACCESS_DENIED` (5).
+pub fn info(addr: impl AsRef<OsStr>) -> io::Result<PipeEntry> {
+    let name = PipeName::from_os_str(addr.as_ref())?;
+    Ok(entry(client::describe(&name)?))
+}
+
+fn entry((info, server_process_id): (ntpipe_proto::control::Info, u32)) -> PipeEntry {
+    PipeEntry {
+        name: info.spelling,
+        info: pipe_info(&info.pipe, info.quotas, PipeEnd::Server),
+        direction: info.pipe.direction,
+        instances: info.pipe.instances,
+        listening: info.pipe.listening,
+        server_process_id,
+    }
+}

@@ -1,0 +1,181 @@
+//! The methods that both ends of a pipe share.
+
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ntpipe_proto::Error;
+
+use crate::options::PipeMode;
+use crate::stream::PipeStream;
+
+/// What a read returned: how many bytes, and whether the message has more.
+pub use ntpipe_proto::lane::Read as ReadInfo;
+
+/// What a peek found.
+pub use ntpipe_proto::lane::Peek as PeekInfo;
+
+impl PipeStream {
+    /// Reads into `buf`: in message read mode one message, or as much of it as fits.
+    ///
+    /// `more` says that the message has a rest, which the next read returns; on Windows that is
+    /// `ERROR_MORE_DATA` (234). A message of length zero is `len == 0` and no error. Waits until
+    /// there is something, also with an empty `buf`.
+    ///
+    /// # Errors
+    /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
+    /// - `ERROR_PIPE_LISTENING` (536): no client has come yet.
+    /// - `ERROR_ACCESS_DENIED` (5): this end can't read.
+    /// - `ERROR_SEM_TIMEOUT` (121): the read timeout has passed; nothing was taken, unless a message
+    ///   longer than the ring was on its way: that part is lost.
+    /// - `ERROR_INVALID_DATA` (13): the other end's shared memory contradicts itself.
+    /// - `ERROR_INVALID_HANDLE` (6): this process is a fork of the one that opened the end.
+    #[doc(alias = "ReadFile")]
+    pub fn read_message(&self, buf: &mut [u8]) -> io::Result<ReadInfo> {
+        Ok(self.read_until(buf, deadline(&self.read_timeout))?)
+    }
+
+    /// Writes `buf`: on a message pipe as one message, which may be empty.
+    ///
+    /// Returns at once when the peer's unread bytes stay within the buffer size that the pipe was
+    /// created with, otherwise when the peer has read enough. The bytes can be read before that.
+    ///
+    /// # Errors
+    /// - `ERROR_NO_DATA` (232): the other end is closed.
+    /// - `ERROR_BROKEN_PIPE` (109): it was closed while this call waited.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
+    /// - `ERROR_PIPE_LISTENING` (536): no client has come yet.
+    /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
+    /// - `ERROR_SEM_TIMEOUT` (121): the write timeout has passed; what the peer has not read of
+    ///   `buf` is taken back.
+    /// - `ERROR_INVALID_DATA` (13), `ERROR_INVALID_HANDLE` (6): as in
+    ///   [`read_message`](Self::read_message).
+    #[doc(alias = "WriteFile")]
+    pub fn write_message(&self, buf: &[u8]) -> io::Result<usize> {
+        Ok(self.write_until(buf, deadline(&self.write_timeout))?)
+    }
+
+    /// Looks at what can be read without taking it; never waits.
+    ///
+    /// On a message pipe only the first message is copied, whatever the read mode; on a byte pipe
+    /// as much as fits. An empty `buf` asks for the numbers alone.
+    ///
+    /// Differs from Windows: [`PeekInfo::left`] is 0 on a byte pipe, where Windows returns the
+    /// negative number of bytes copied.
+    ///
+    /// # Errors
+    /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read.
+    /// - `ERROR_BAD_PIPE` (230): the server end has no client.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    /// - `ERROR_ACCESS_DENIED` (5): this end can't read.
+    #[doc(alias = "PeekNamedPipe")]
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
+        Ok(self.peek_into(buf)?)
+    }
+
+    /// Waits until the peer has read everything that was written before.
+    ///
+    /// [`io::Write::flush`] does not wait, so that generic code can't hang on a slow reader.
+    ///
+    /// # Errors
+    /// - `ERROR_BROKEN_PIPE` (109): the other end was closed while this call waited.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
+    /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
+    /// - `ERROR_SEM_TIMEOUT` (121): the write timeout has passed.
+    #[doc(alias = "FlushFileBuffers")]
+    pub fn flush(&self) -> io::Result<()> {
+        Ok(self.flush_until(deadline(&self.write_timeout))?)
+    }
+
+    /// Writes one message and reads one, which is taken for the reply.
+    ///
+    /// The request never waits for room in the peer's buffer. The read timeout is for both.
+    ///
+    /// # Errors
+    /// - `ERROR_BAD_PIPE` (230): the pipe is not duplex or not of message type, this end is not in
+    ///   message read mode, or the other end is gone.
+    /// - `ERROR_PIPE_BUSY` (231): there is something unread, or another thread reads.
+    /// - what [`read_message`](Self::read_message) and [`write_message`](Self::write_message) return.
+    #[doc(alias = "TransactNamedPipe")]
+    pub fn transact(&self, request: &[u8], reply: &mut [u8]) -> io::Result<ReadInfo> {
+        Ok(self.transact_until(request, reply, deadline(&self.read_timeout))?)
+    }
+
+    /// Whether reads return single messages or bytes.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    #[must_use]
+    pub fn read_mode(&self) -> PipeMode {
+        self.mode().into()
+    }
+
+    /// Makes reads of this end return single messages, or bytes across messages.
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): message mode on a byte pipe.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "SetNamedPipeHandleState")]
+    pub fn set_read_mode(&self, mode: PipeMode) -> io::Result<()> {
+        Ok(self.set_mode(mode.into())?)
+    }
+
+    /// How long reads and transactions wait at most; `None`, the default, for ever.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_PARAMETER` (87) for a timeout of zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        set_timeout(&self.read_timeout, timeout)
+    }
+
+    /// How long writes and flushes wait at most; `None`, the default, for ever.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_PARAMETER` (87) for a timeout of zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        set_timeout(&self.write_timeout, timeout)
+    }
+}
+
+impl Read for &PipeStream {
+    /// As [`PipeStream::read_message`]; a rest of the message comes with the next read. When the
+    /// other end is closed and everything has been read, that is the end: `Ok(0)`.
+    ///
+    /// Differs from Windows: a message of length zero is `Ok(0)` too, as everywhere in Rust.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.read_until(buf, deadline(&self.read_timeout)) {
+            Ok(read) => Ok(read.len),
+            Err(error) if error == Error::BROKEN_PIPE => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Write for &PipeStream {
+    /// As [`PipeStream::write_message`]: all of `buf`, or an error.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    /// Does nothing: what was written can be read already. [`PipeStream::flush`] waits.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn deadline(timeout: &AtomicU64) -> Option<Instant> {
+    match timeout.load(Ordering::Relaxed) {
+        0 => None,
+        micros => Instant::now().checked_add(Duration::from_micros(micros)),
+    }
+}
+
+fn set_timeout(slot: &AtomicU64, timeout: Option<Duration>) -> io::Result<()> {
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(Error::INVALID_PARAMETER.into());
+    }
+    let micros = timeout.map_or(0, |t| {
+        u64::try_from(t.as_micros()).unwrap_or(u64::MAX).max(1)
+    });
+    slot.store(micros, Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,330 @@
+//! Both ends' memory, and who is still there.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::time::Instant;
+
+use ntpipe_proto::Error;
+use ntpipe_proto::lane::{Header, Incoming, Outgoing, Pos, Taken};
+
+use super::bell;
+use super::layout::state;
+use super::region::Region;
+use super::spin::Spin;
+use crate::sys::cpu;
+
+/// This end's memory, before the peer's is known.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    own: Region,
+}
+
+/// One connection, as one of its ends sees it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    own: Region,
+    peer: Region,
+    /// Rung for threads of this process that wait at this end.
+    bell: AtomicU32,
+    /// The kernel said that the peer's last holder is gone.
+    hung_up: AtomicBool,
+    /// This side has disconnected the instance.
+    disconnected: AtomicBool,
+    /// The peer's memory contradicted itself.
+    corrupt: AtomicBool,
+    reading: Spin,
+    writing: Spin,
+}
+
+/// What is known of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// It holds its end.
+    Connected,
+    /// It has closed its end, or died.
+    Gone,
+    /// The server has disconnected the instance.
+    Disconnected,
+    /// It has lied.
+    Corrupt,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The peer writes.
+    Data,
+    /// The peer reads.
+    Room,
+}
+
+impl Offer {
+    /// New memory with a ring of `capacity` bytes for what this end writes.
+    pub(crate) fn new(capacity: u64) -> Result<(Self, OwnedFd), Error> {
+        let (own, fd) = Region::create(capacity)?;
+        Ok((Self { own }, fd))
+    }
+
+    /// The server closes the instance before the client has come to attach its memory.
+    pub(crate) fn close(&self) {
+        self.own
+            .page()
+            .state
+            .0
+            .state
+            .store(state::CLOSED, Ordering::Release);
+    }
+
+    /// The server disconnects the client before it has come to attach its memory.
+    pub(crate) fn disconnect(&self) {
+        self.own
+            .page()
+            .state
+            .0
+            .state
+            .store(state::DISCONNECTED, Ordering::Release);
+    }
+
+    /// The connection with the peer whose memory this is, with a ring of `capacity` bytes.
+    pub(crate) fn accept(self, peer: impl AsFd, capacity: u64) -> Result<Link, Error> {
+        Ok(Link {
+            own: self.own,
+            peer: Region::attach(peer, capacity)?,
+            bell: AtomicU32::new(0),
+            hung_up: AtomicBool::new(false),
+            disconnected: AtomicBool::new(false),
+            corrupt: AtomicBool::new(false),
+            reading: Spin::default(),
+            writing: Spin::default(),
+        })
+    }
+}
+
+impl Link {
+    /// What is known of the peer. Look at this *before* the cursors, or the last bytes are lost.
+    pub(crate) fn peer(&self) -> Peer {
+        if self.corrupt.load(Ordering::Relaxed) {
+            return Peer::Corrupt;
+        }
+        if self.disconnected.load(Ordering::Acquire) {
+            return Peer::Disconnected;
+        }
+        match self.peer.page().state.0.state.load(Ordering::Acquire) {
+            state::OPEN if self.hung_up.load(Ordering::Acquire) => Peer::Gone,
+            state::OPEN => Peer::Connected,
+            state::CLOSED => Peer::Gone,
+            state::DISCONNECTED => Peer::Disconnected,
+            _ => Peer::Corrupt,
+        }
+    }
+
+    /// The peer has lied: the connection is dead for good. Returns the error to report.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        if error == Error::INVALID_DATA && !self.corrupt.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a peer's shared memory contradicts itself; its connection is dead");
+            self.wake_own();
+        }
+        error
+    }
+
+    /// The kernel says that no process holds the peer's end any more.
+    pub(crate) fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Release);
+        self.wake_own();
+    }
+
+    /// This end is closed: the peer reads what is there, then finds it gone.
+    pub(crate) fn close(&self) {
+        self.tell(state::CLOSED);
+    }
+
+    /// The server disconnects: what is unread is gone, for both.
+    pub(crate) fn disconnect(&self) {
+        self.disconnected.store(true, Ordering::Release);
+        self.tell(state::DISCONNECTED);
+        self.wake_own();
+    }
+
+    fn tell(&self, state: u32) {
+        self.own
+            .page()
+            .state
+            .0
+            .state
+            .store(state, Ordering::Release);
+        self.wake_peer(Wait::Data);
+        self.wake_peer(Wait::Room);
+    }
+
+    /// Wakes the threads of this process that wait at this end.
+    pub(crate) fn wake_own(&self) {
+        // Counted up even if nobody sleeps: who is about to sleep has loaded the old value.
+        bell::ring(&self.bell);
+    }
+
+    /// The number that changes whenever this process' bell rings.
+    pub(crate) fn rings(&self) -> u32 {
+        self.bell.load(Ordering::Acquire)
+    }
+
+    /// Whether a thread of this end sleeps until the peer moves.
+    pub(crate) fn is_waiting(&self, wait: Wait) -> bool {
+        self.own_waiting(wait).load(Ordering::Relaxed) != 0
+    }
+
+    /// After publishing what the peer may wait for: wakes it if it sleeps.
+    pub(crate) fn wake_peer(&self, peer_waits_for: Wait) {
+        let waiting = &self.peer.page().waiting.0;
+        let word = match peer_waits_for {
+            Wait::Data => &waiting.data,
+            Wait::Room => &waiting.room,
+        };
+        bell::ring_for(word, &self.own.page().bell.0);
+    }
+
+    /// Looks for a moment whether `ready` becomes true; the caller holds no lock.
+    pub(crate) fn spin(&self, wait: Wait, ready: impl FnMut() -> bool) -> bool {
+        let cpu = cpu::current();
+        let own = &self.own.page().state.0.cpu;
+        if own.load(Ordering::Relaxed) != cpu {
+            own.store(cpu, Ordering::Relaxed);
+        }
+        let peer_cpu = self.peer.page().state.0.cpu.load(Ordering::Relaxed);
+        match wait {
+            Wait::Data => self.reading.until(peer_cpu, ready),
+            Wait::Room => self.writing.until(peer_cpu, ready),
+        }
+    }
+
+    /// Sleeps until `ready` is true or the deadline has passed; returns what `ready` said last.
+    pub(crate) fn sleep(
+        &self,
+        wait: Wait,
+        deadline: Option<Instant>,
+        ready: impl FnMut() -> bool,
+    ) -> bool {
+        let bells = [&self.peer.page().bell.0, &self.bell];
+        bell::sleep(self.own_waiting(wait), bells, deadline, ready)
+    }
+
+    fn own_waiting(&self, wait: Wait) -> &AtomicU32 {
+        let waiting = &self.own.page().waiting.0;
+        match wait {
+            Wait::Data => &waiting.data,
+            Wait::Room => &waiting.room,
+        }
+    }
+}
+
+/// The lane that this end writes.
+impl Outgoing for Link {
+    fn store_header(&self, at: Pos, header: Header) {
+        let (len, flags) = self.own.words(at);
+        len.store(header.len, Ordering::Relaxed);
+        flags.store(header.flags, Ordering::Relaxed);
+    }
+
+    fn store(&self, at: Pos, src: &[u8]) {
+        self.own.copy_in(at, src);
+    }
+
+    fn mark_withdrawn(&self, at: Pos, header: Header) {
+        let (_, flags) = self.own.words(at);
+        flags.store(header.withdrawn().flags, Ordering::Relaxed);
+    }
+
+    fn offer(&self, offered: u64) {
+        self.own
+            .page()
+            .outgoing
+            .0
+            .offered
+            .store(offered, Ordering::Relaxed);
+    }
+
+    fn publish(&self, tail: Pos) {
+        // Pairs with the Acquire in the peer's `Incoming::tail`.
+        self.own
+            .page()
+            .outgoing
+            .0
+            .tail
+            .store(tail.0, Ordering::Release);
+    }
+
+    fn taken(&self) -> Taken {
+        let incoming = &self.peer.page().incoming.0;
+        // Pairs with the Release in the peer's `Incoming::publish`: a head brings its `consumed`.
+        let head = Pos(incoming.head.load(Ordering::Acquire));
+        Taken {
+            head,
+            consumed: incoming.consumed.load(Ordering::Acquire),
+        }
+    }
+
+    fn claim(&self) -> Pos {
+        Pos(self.peer.page().intent.0.claim.load(Ordering::Acquire))
+    }
+
+    fn asked(&self) -> u64 {
+        self.peer.page().intent.0.asked.load(Ordering::Acquire)
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The lane that this end reads.
+impl Incoming for Link {
+    fn tail(&self) -> Pos {
+        // Pairs with the Release in the peer's `Outgoing::publish`.
+        Pos(self.peer.page().outgoing.0.tail.load(Ordering::Acquire))
+    }
+
+    fn offered(&self) -> u64 {
+        self.peer.page().outgoing.0.offered.load(Ordering::Relaxed)
+    }
+
+    fn header(&self, at: Pos) -> Header {
+        let (len, flags) = self.peer.words(at);
+        Header {
+            len: len.load(Ordering::Relaxed),
+            flags: flags.load(Ordering::Relaxed),
+        }
+    }
+
+    fn load(&self, at: Pos, dst: &mut [u8]) {
+        self.peer.copy_out(at, dst);
+    }
+
+    fn publish(&self, taken: Taken) {
+        let incoming = &self.own.page().incoming.0;
+        // Both pair with the Acquires in the peer's `Outgoing::taken`; the bytes before them have
+        // been copied out.
+        incoming.consumed.store(taken.consumed, Ordering::Release);
+        incoming.head.store(taken.head.0, Ordering::Release);
+    }
+
+    fn claim(&self, to: Pos) {
+        self.own
+            .page()
+            .intent
+            .0
+            .claim
+            .store(to.0, Ordering::Release);
+    }
+
+    fn ask(&self, bytes: u64) {
+        self.own
+            .page()
+            .intent
+            .0
+            .asked
+            .store(bytes, Ordering::Release);
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}

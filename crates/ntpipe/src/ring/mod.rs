@@ -1,0 +1,17 @@
+//! A connection as one of its ends sees it: two lanes in memory that is shared with the peer.
+//!
+//! # Safety
+//! - R1: each end owns one [`region::Region`] and maps the peer's read-only; both stay mapped as
+//!   long as the [`Link`].
+//! - R2: the receiver has checked the seals, the size and the identity of the peer's memory.
+//! - R3: only the owner writes a region; what it has written it does not read back to decide.
+//! - R4: the peer's values are hostile: the lane engine loads each once and checks it.
+#![allow(unsafe_code)]
+
+pub(crate) mod bell;
+mod layout;
+mod link;
+mod region;
+mod spin;
+
+pub(crate) use link::{Link, Offer, Peer, Wait};

@@ -1,0 +1,130 @@
+//! Looking again for a moment before going to sleep.
+//!
+//! A wake-up of an idle CPU costs far more than most peers take to answer; spinning that long at
+//! most therefore never costs more than twice the sleep. Three rules keep it from hurting: no
+//! spinning when the peer last ran on our CPU, for it can't run while we do; what was in vain
+//! several times is tried only briefly until it pays again; an idle pipe sleeps.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::bell;
+use crate::sys::cpu;
+
+/// How a lane's waits have gone lately.
+#[derive(Debug, Default)]
+pub(super) struct Spin {
+    credit: AtomicU32,
+    waits: AtomicU32,
+}
+
+const MAX_CREDIT: u32 = 8;
+/// A wait without credit is a full one this often, to learn that it pays again.
+const PROBE: u32 = 16;
+/// The share of a full wait that one without credit gets.
+const BRIEF: u32 = 16;
+/// Looks between two looks at the clock.
+const LOOKS: u32 = 64;
+
+impl Spin {
+    /// Looks at `ready` until it is true, which is what this returns, or it is time to sleep.
+    pub(super) fn until(&self, peer_cpu: u32, mut ready: impl FnMut() -> bool) -> bool {
+        if ready() {
+            return true;
+        }
+        let limit = limit();
+        if limit.is_zero() || peer_cpu == cpu::current() {
+            return false;
+        }
+        // Threads may count at once: what gets lost is not worth a lock.
+        let credit = self.credit.load(Ordering::Relaxed);
+        let waits = self.waits.load(Ordering::Relaxed).wrapping_add(1);
+        self.waits.store(waits, Ordering::Relaxed);
+        let full = credit > 0 || waits.is_multiple_of(PROBE);
+        let budget = if full { limit } else { limit / BRIEF };
+        let start = Instant::now();
+        let hit = loop {
+            if (0..LOOKS).any(|_| {
+                std::hint::spin_loop();
+                ready()
+            }) {
+                break true;
+            }
+            if start.elapsed() >= budget {
+                break false;
+            }
+        };
+        let credit = if hit {
+            MAX_CREDIT.min(credit + 2)
+        } else {
+            credit.saturating_sub(1)
+        };
+        self.credit.store(credit, Ordering::Relaxed);
+        hit
+    }
+}
+
+/// How long a wait spins at most: twice what a wake-up costs here; nothing on a single CPU.
+fn limit() -> Duration {
+    static LIMIT: OnceLock<Duration> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        if cpus < 2 {
+            Duration::ZERO
+        } else {
+            (wake_cost() * 2).clamp(SHORTEST, LONGEST)
+        }
+    })
+}
+
+/// Below this a spin is a trap: both sides stay in the sleeping mode.
+const SHORTEST: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_micros(100);
+/// What is assumed where nothing can be measured.
+const TYPICAL: Duration = Duration::from_micros(25);
+/// Hand-overs that are measured, once in a process.
+const HANDOVERS: u32 = 12;
+
+/// What it costs to wake a sleeping thread, from the wake-up to its running: the median of some.
+fn wake_cost() -> Duration {
+    let (turn, waiting, bells) = (
+        AtomicU32::new(0),
+        AtomicU32::new(0),
+        [0, 0].map(AtomicU32::new),
+    );
+    let [bell, own] = &bells;
+    // A thread that never runs must not keep us: a hand-over this late is given up.
+    let give_up = Instant::now() + Duration::from_millis(50);
+    let wait_for = |mine: u32| {
+        let ready = || turn.load(Ordering::Acquire) == mine;
+        bell::sleep(&waiting, [bell, own], Some(give_up), ready)
+    };
+    let hand_over = |to: u32| {
+        turn.store(to, Ordering::Release);
+        bell::ring(bell);
+    };
+    let mut costs: Vec<Duration> = thread::scope(|scope| {
+        let echo = || {
+            (0..HANDOVERS).all(|n| {
+                wait_for(2 * n + 1) && {
+                    hand_over(2 * n + 2);
+                    true
+                }
+            })
+        };
+        if thread::Builder::new().spawn_scoped(scope, echo).is_err() {
+            return Vec::new();
+        }
+        (0..HANDOVERS)
+            .map_while(|n| {
+                let start = Instant::now();
+                hand_over(2 * n + 1);
+                wait_for(2 * n + 2).then(|| start.elapsed() / 2)
+            })
+            .collect()
+    });
+    costs.sort_unstable();
+    costs.get(costs.len() / 2).copied().unwrap_or(TYPICAL)
+}

@@ -1,0 +1,230 @@
+//! The server end of a named pipe.
+
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ntpipe_proto::{EndState, NameInfo, PipeName, Quotas};
+
+use crate::listener::Home;
+use crate::options::{PipeEnd, PipeInfo};
+use crate::service::owner::ServerEnd;
+use crate::stream::{PipeStream, lock};
+use crate::sys::socket;
+
+/// The server end of one instance of a named pipe.
+///
+/// [`ServerOptions::create`](crate::ServerOptions::create) makes one. It can be reused for client
+/// after client: [`connect`](Self::connect), read and write, [`disconnect`](Self::disconnect).
+/// Reading, writing, peeking and so on are methods of [`PipeStream`].
+///
+/// Dropping the last clone closes the end: what was written stays readable for the client, who then
+/// finds the pipe broken. With the last server end the name vanishes.
+///
+/// After `fork` without `exec` the child's copies return `ERROR_INVALID_HANDLE` (6), and dropping
+/// them does nothing. They keep the end open for the kernel: a death of the parent is noticed only
+/// when the child is gone too.
+#[derive(Clone)]
+pub struct NamedPipeServer {
+    handle: Arc<Handle>,
+}
+
+/// The end, closed with the last clone.
+struct Handle {
+    end: Arc<ServerEnd>,
+    /// Where the instance goes back to.
+    home: Mutex<Option<Home>>,
+}
+
+impl NamedPipeServer {
+    pub(crate) fn new(end: Arc<ServerEnd>) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                end,
+                home: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Lets the instance go back to a listener instead of being closed.
+    pub(crate) fn set_home(&self, home: Home) {
+        *lock(&self.handle.home) = Some(home);
+    }
+
+    /// Waits until a client has opened the pipe; returns at once if one has.
+    ///
+    /// After [`disconnect`](Self::disconnect) the instance listens again from here on.
+    ///
+    /// # Errors
+    /// - `ERROR_NO_DATA` (232): a client has come and left; what it wrote can still be read.
+    ///   Disconnect before the next `connect`.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): another thread disconnected meanwhile.
+    #[doc(alias = "ConnectNamedPipe")]
+    pub fn connect(&self) -> io::Result<()> {
+        self.handle.end.connect(None)?;
+        Ok(())
+    }
+
+    /// As [`connect`](Self::connect), for at most `timeout`; the instance goes on listening.
+    ///
+    /// # Errors
+    /// As `connect`; `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    pub fn connect_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.handle
+            .end
+            .connect(Instant::now().checked_add(timeout))?;
+        Ok(())
+    }
+
+    /// Lets the client go: unread data is lost in both directions, and all its calls fail with
+    /// `ERROR_PIPE_NOT_CONNECTED` (233) from now on. To have it read everything first, `flush`.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the instance is disconnected already.
+    #[doc(alias = "DisconnectNamedPipe")]
+    pub fn disconnect(&self) -> io::Result<()> {
+        Ok(self.handle.end.disconnect()?)
+    }
+
+    /// What the pipe is.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeInfo")]
+    pub fn info(&self) -> io::Result<PipeInfo> {
+        let (name, quotas) = self.handle.end.info()?;
+        Ok(pipe_info(&name, quotas, PipeEnd::Server))
+    }
+
+    /// How many instances the name has now.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn instances(&self) -> io::Result<u32> {
+        Ok(self.handle.end.info()?.0.instances)
+    }
+
+    /// The process that opened the client end; known until the client is disconnected.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_FOUND` (1168): there is no client.
+    #[doc(alias = "GetNamedPipeClientProcessId")]
+    pub fn client_process_id(&self) -> io::Result<u32> {
+        Ok(self.handle.end.client_process_id()?)
+    }
+
+    /// The process that created this instance: this one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeServerProcessId")]
+    pub fn server_process_id(&self) -> io::Result<u32> {
+        self.check_process()?;
+        Ok(socket::own_pid())
+    }
+
+    /// Another handle for the same end: modes, timeouts and data are shared.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "DuplicateHandle")]
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.check_process()?;
+        Ok(self.clone())
+    }
+
+    /// The pipe's name, as its creator spelled it.
+    #[must_use]
+    pub fn name(&self) -> &PipeName {
+        self.handle.end.name()
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+
+    /// Closes the end although there are other handles for it.
+    pub(crate) fn abandon(&self) {
+        self.handle.end.close();
+    }
+
+    pub(crate) fn state(&self) -> Option<EndState> {
+        self.handle.end.state()
+    }
+
+    /// A listening instance in the place of this one, which is closed.
+    pub(crate) fn replace(&self) -> io::Result<Self> {
+        Ok(Self::new(self.handle.end.replace()?))
+    }
+}
+
+pub(crate) fn pipe_info(name: &NameInfo, quotas: Quotas, end: PipeEnd) -> PipeInfo {
+    PipeInfo {
+        mode: name.pipe_type.into(),
+        end,
+        max_instances: name.max_instances.get(),
+        out_buffer_size: quotas.outbound,
+        in_buffer_size: quotas.inbound,
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        match lock(&self.home).take() {
+            Some(home) if self.end.stream.is_ours() => home.take_back(&self.end),
+            Some(_) | None => self.end.close(),
+        }
+    }
+}
+
+impl Deref for NamedPipeServer {
+    type Target = PipeStream;
+
+    fn deref(&self) -> &PipeStream {
+        &self.handle.end.stream
+    }
+}
+
+impl std::fmt::Debug for NamedPipeServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state();
+        f.debug_struct("NamedPipeServer")
+            .field("name", self.name())
+            .field("state", &state)
+            .finish()
+    }
+}
+
+impl Read for NamedPipeServer {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &**self, buf)
+    }
+}
+
+impl Read for &NamedPipeServer {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Read::read(&mut &***self, buf)
+    }
+}
+
+impl Write for NamedPipeServer {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for &NamedPipeServer {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_message(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The service thread: one in a process that uses pipes, asleep while nothing happens.
+//!
+//! It answers for the names that this process owns, and notices when the peer of a connection
+//! dies. Everything that blocks happens in the threads of the program.
+
+pub(crate) mod client;
+pub(crate) mod namespace;
+pub(crate) mod owner;
+mod session;
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ntpipe_proto::Error;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+
+use crate::stream::lock;
+use crate::sys::fork::PerProcess;
+use crate::sys::{signal, win32_from_errno};
+
+/// Something with a descriptor that the service thread watches.
+pub(crate) trait Source: Send + Sync {
+    /// What to watch: the same descriptor as long as it is watched.
+    fn fd(&self) -> BorrowedFd<'_>;
+    /// The descriptor is readable, or its other end has hung up.
+    fn ready(&self, readiness: Readiness);
+    /// The moment given to [`Service::set_timer`] has come.
+    fn expired(&self) {}
+}
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Something can be received, perhaps the end.
+    Readable,
+    /// The other end is gone; nothing will come any more.
+    HungUp,
+}
+
+/// What to be told of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Both.
+    All,
+    /// Only that the other end is gone: someone else receives.
+    HangUp,
+}
+
+/// A source that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Token(u64);
+
+/// The service thread, as the other threads see it.
+pub(crate) struct Service {
+    epoll: OwnedFd,
+    /// Makes the thread look at its timers again.
+    kick: OwnedFd,
+    sources: Mutex<Sources>,
+}
+
+#[derive(Default)]
+struct Sources {
+    next: u64,
+    watched: HashMap<Token, Arc<dyn Source>>,
+    timers: BTreeSet<(Instant, Token)>,
+    deadlines: HashMap<Token, Instant>,
+}
+
+const KICK: u64 = u64::MAX;
+const EVENTS: usize = 64;
+
+impl Service {
+    /// This process' service, started on first need.
+    pub(crate) fn get() -> Result<Arc<Self>, Error> {
+        static SERVICE: PerProcess<Mutex<Option<Arc<Service>>>> = PerProcess::new();
+        let mut slot = lock(SERVICE.get());
+        if let Some(service) = slot.as_ref() {
+            return Ok(Arc::clone(service));
+        }
+        let service = Arc::new(Self::new()?);
+        let run = Arc::clone(&service);
+        thread::Builder::new()
+            .name("ntpipe-service".into())
+            .spawn(move || run.run())
+            .map_err(|_| Error::NO_SYSTEM_RESOURCES)?;
+        *slot = Some(Arc::clone(&service));
+        Ok(service)
+    }
+
+    fn new() -> Result<Self, Error> {
+        let refused = |attempt| move |errno| win32_from_errno(errno, attempt);
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(refused("epoll_create"))?;
+        let kick = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(refused("eventfd"))?;
+        epoll::add(
+            &epoll,
+            &kick,
+            EventData::new_u64(KICK),
+            EventFlags::IN | EventFlags::ET,
+        )
+        .map_err(refused("epoll_ctl"))?;
+        Ok(Self {
+            epoll,
+            kick,
+            sources: Mutex::default(),
+        })
+    }
+
+    /// Watches a source until [`forget`](Self::forget).
+    pub(crate) fn watch(
+        &self,
+        source: Arc<dyn Source>,
+        interest: Interest,
+    ) -> Result<Token, Error> {
+        let mut sources = lock(&self.sources);
+        let token = Token(sources.next);
+        sources.next += 1;
+        let flags = match interest {
+            Interest::All => EventFlags::IN | EventFlags::RDHUP,
+            // Told once: it stays that way.
+            Interest::HangUp => EventFlags::RDHUP | EventFlags::ONESHOT,
+        };
+        epoll::add(&self.epoll, source.fd(), EventData::new_u64(token.0), flags)
+            .map_err(|errno| win32_from_errno(errno, "epoll_ctl"))?;
+        sources.watched.insert(token, source);
+        Ok(token)
+    }
+
+    /// Watches a source no longer.
+    pub(crate) fn forget(&self, token: Token) {
+        let mut sources = lock(&self.sources);
+        if let Some(at) = sources.deadlines.remove(&token) {
+            sources.timers.remove(&(at, token));
+        }
+        let Some(source) = sources.watched.remove(&token) else {
+            return;
+        };
+        if let Err(errno) = epoll::delete(&self.epoll, source.fd()) {
+            tracing::debug!(%errno, "a descriptor was not watched");
+        }
+        // A source may have more to drop than fits under this lock.
+        drop(sources);
+    }
+
+    /// Is not told of a source until [`resume`](Self::resume), which its timer calls at `until`.
+    pub(crate) fn rest(&self, token: Token, fd: BorrowedFd<'_>, until: Instant) {
+        self.set_interest(token, fd, EventFlags::empty());
+        self.set_timer(token, Some(until));
+    }
+
+    /// Is told of a source again.
+    pub(crate) fn resume(&self, token: Token, fd: BorrowedFd<'_>) {
+        self.set_interest(token, fd, EventFlags::IN | EventFlags::RDHUP);
+    }
+
+    fn set_interest(&self, token: Token, fd: BorrowedFd<'_>, flags: EventFlags) {
+        if let Err(errno) = epoll::modify(&self.epoll, fd, EventData::new_u64(token.0), flags) {
+            tracing::debug!(%errno, "a descriptor is not watched");
+        }
+    }
+
+    /// Sets or clears the moment at which a source wants to be told.
+    pub(crate) fn set_timer(&self, token: Token, at: Option<Instant>) {
+        let mut sources = lock(&self.sources);
+        if let Some(old) = sources.deadlines.remove(&token) {
+            sources.timers.remove(&(old, token));
+        }
+        let Some(at) = at.filter(|_| sources.watched.contains_key(&token)) else {
+            return;
+        };
+        sources.deadlines.insert(token, at);
+        sources.timers.insert((at, token));
+        let is_next = sources.timers.first() == Some(&(at, token));
+        drop(sources);
+        if is_next {
+            // A full counter kicks as well.
+            let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn run(&self) {
+        signal::block_all();
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let timeout = self.next_timeout();
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => {
+                    tracing::error!(%errno, "the service thread ends");
+                    return;
+                }
+            }
+            for event in &events {
+                let flags = event.flags;
+                let gone = flags.intersects(EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR);
+                // What was sent before the end is received first.
+                let is_end = gone && !flags.contains(EventFlags::IN);
+                let token = Token(event.data.u64());
+                let source = lock(&self.sources).watched.get(&token).map(Arc::clone);
+                if let Some(source) = source {
+                    source.ready(if is_end {
+                        Readiness::HungUp
+                    } else {
+                        Readiness::Readable
+                    });
+                }
+            }
+            self.expire(Instant::now());
+        }
+    }
+
+    fn expire(&self, now: Instant) {
+        loop {
+            let mut sources = lock(&self.sources);
+            let Some((at, token)) = sources.timers.first().copied().filter(|(at, _)| *at <= now)
+            else {
+                return;
+            };
+            sources.timers.remove(&(at, token));
+            sources.deadlines.remove(&token);
+            let source = sources.watched.get(&token).map(Arc::clone);
+            drop(sources);
+            if let Some(source) = source {
+                source.expired();
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Timespec> {
+        let (at, _) = lock(&self.sources).timers.first().copied()?;
+        // Rounded up, so that a timer is not found a moment too early.
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        Timespec::try_from(left).ok()
+    }
+}

@@ -1,0 +1,365 @@
+//! Names on the file system: where they are, who owns one, and how one is reached.
+//!
+//! Each name that exists has two files in the namespace directory: `NAME.lock`, which its owner
+//! holds locked as long as it lives, and `NAME.pipe`, the socket on which it answers. The kernel
+//! releases the lock with the owner's last breath, so that a name dies with its owner; the files
+//! of a dead owner are removed by the next one who comes across them.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ntpipe_proto::{Error, PipeName};
+use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use sha2::{Digest, Sha256};
+
+use crate::sys::{fork, socket};
+
+/// The directory that holds the names.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// What went wrong with the directory or a file in it, and which.
+#[derive(Debug)]
+pub(crate) struct NamespaceError {
+    error: Error,
+    path: PathBuf,
+    what: &'static str,
+}
+
+/// The right to answer for a name; the name's files are removed with it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    namespace: Arc<Namespace>,
+    stem: String,
+    /// Locked as long as this lives.
+    _lock: OwnedFd,
+    generation: u32,
+}
+
+/// What an attempt to claim a name found.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// The name is ours.
+    Ours(Claim),
+    /// A living process has it.
+    Taken,
+}
+
+/// What a directory entry of ours ends in.
+const PIPE: &str = ".pipe";
+const LOCK: &str = ".lock";
+/// The longest encoded name that `/proc/self/fd/NNNNNNN/` and `.pipe` leave room for in the 108
+/// bytes of a socket's address.
+const MAX_STEM: usize = 80;
+/// Attempts to get hold of a lock file that others remove at the same time.
+const ATTEMPTS: u32 = 1000;
+
+impl Namespace {
+    /// The first that applies of `$NTPIPE_DIR`, `/run/ntpipe` if it exists,
+    /// `$XDG_RUNTIME_DIR/ntpipe`, and a private directory among the temporary files.
+    pub(crate) fn open() -> Result<Arc<Self>, NamespaceError> {
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(dir) = var("NTPIPE_DIR") {
+            return Self::open_at(PathBuf::from(dir), Privacy::AsFound);
+        }
+        let system = Path::new("/run/ntpipe");
+        if system.is_dir() {
+            return Self::open_at(system.into(), Privacy::AsFound);
+        }
+        if let Some(dir) = var("XDG_RUNTIME_DIR") {
+            return Self::open_at(Path::new(&dir).join("ntpipe"), Privacy::OwnersOnly);
+        }
+        let private = format!("ntpipe-{}", geteuid().as_raw());
+        Self::open_at(std::env::temp_dir().join(private), Privacy::OwnersOnly)
+    }
+
+    fn open_at(path: PathBuf, privacy: Privacy) -> Result<Arc<Self>, NamespaceError> {
+        let fail = |error, what| NamespaceError {
+            error,
+            path: path.clone(),
+            what,
+        };
+        if privacy == Privacy::OwnersOnly {
+            match fs::mkdir(&path, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => {
+                    return Err(fail(Error::PATH_NOT_FOUND, "its parent does not exist"));
+                }
+                Err(_) => return Err(fail(Error::ACCESS_DENIED, "it can't be created")),
+            }
+        }
+        let follow = match privacy {
+            Privacy::AsFound => OFlags::empty(),
+            Privacy::OwnersOnly => OFlags::NOFOLLOW,
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
+        let dir = fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => fail(Error::PATH_NOT_FOUND, "it does not exist"),
+            Errno::NOTDIR | Errno::LOOP => fail(Error::PATH_NOT_FOUND, "it is not a directory"),
+            _ => fail(Error::ACCESS_DENIED, "it can't be opened"),
+        })?;
+        if privacy == Privacy::OwnersOnly {
+            let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
+            let others = Mode::RWXG | Mode::RWXO;
+            if stat.st_uid != geteuid().as_raw()
+                || Mode::from_raw_mode(stat.st_mode).intersects(others)
+            {
+                let what = "it must belong to this user, with access for no one else";
+                return Err(fail(Error::ACCESS_DENIED, what));
+            }
+        }
+        Ok(Arc::new(Self { dir, path }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Claims the name, unless a living process has it; what a dead one left behind is removed.
+    pub(crate) fn claim(self: &Arc<Self>, name: &PipeName) -> Result<Claimed, NamespaceError> {
+        self.claim_stem(stem(name.folded()))
+    }
+
+    fn claim_stem(self: &Arc<Self>, stem: String) -> Result<Claimed, NamespaceError> {
+        let lock_name = format!("{stem}{LOCK}");
+        let fail = |error, what| self.fail(&lock_name, error, what);
+        for _ in 0..ATTEMPTS {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let lock = match fs::openat(&self.dir, &lock_name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(lock) => lock,
+                // The lock of another user, alive or dead.
+                Err(Errno::ACCESS | Errno::PERM) if self.stat(&lock_name).is_some() => {
+                    return Ok(Claimed::Taken);
+                }
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                    return Err(self.fail("", Error::ACCESS_DENIED, "it is not writable"));
+                }
+                Err(Errno::NOENT) => {
+                    return Err(self.fail("", Error::PATH_NOT_FOUND, "it was removed"));
+                }
+                Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
+                    return Err(fail(Error::ACCESS_DENIED, "it is not a lock file of ours"));
+                }
+                Err(_) => return Err(fail(Error::ACCESS_DENIED, "it can't be opened")),
+            };
+            match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(Claimed::Taken),
+                Err(_) => return Err(fail(Error::ACCESS_DENIED, "it can't be locked")),
+            }
+            let held = fs::fstat(&lock).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
+            if FileType::from_raw_mode(held.st_mode) != FileType::RegularFile || held.st_size != 0 {
+                return Err(fail(Error::ACCESS_DENIED, "it is not a lock file of ours"));
+            }
+            // Whoever had it before may have removed it: then this lock is worth nothing.
+            if self
+                .stat(&lock_name)
+                .is_some_and(|found| same(&found, &held))
+            {
+                let generation = fork::generation();
+                let claim = Claim {
+                    namespace: Arc::clone(self),
+                    stem,
+                    _lock: lock,
+                    generation,
+                };
+                claim.remove_stale_socket()?;
+                return Ok(Claimed::Ours(claim));
+            }
+        }
+        Err(fail(
+            Error::PIPE_BUSY,
+            "others keep creating and removing it",
+        ))
+    }
+
+    /// A socket connected to the name's owner. A name without a living owner does not exist.
+    pub(crate) fn connect(self: &Arc<Self>, name: &PipeName) -> Result<OwnedFd, NamespaceError> {
+        self.connect_stem(&stem(name.folded()))
+    }
+
+    fn connect_stem(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
+        let file = format!("{stem}{PIPE}");
+        socket::connect(&self.reach(&file)).map_err(|errno| match errno {
+            Errno::NOENT => self.fail(&file, Error::FILE_NOT_FOUND, "there is no such pipe"),
+            Errno::CONNREFUSED => {
+                self.sweep(stem);
+                self.fail(&file, Error::FILE_NOT_FOUND, "its owner is gone")
+            }
+            Errno::ACCESS | Errno::PERM => {
+                self.fail(&file, Error::ACCESS_DENIED, "it belongs to another user")
+            }
+            Errno::NOTSOCK | Errno::PROTOTYPE => {
+                self.fail(&file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
+            }
+            _ => self.fail(&file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
+        })
+    }
+
+    /// Removes the files of a name whose owner is dead.
+    fn sweep(self: &Arc<Self>, stem: &str) {
+        match self.claim_stem(stem.to_owned()) {
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a dead name stays"),
+        }
+    }
+
+    /// Removes the name's files if its owner is dead.
+    pub(crate) fn sweep_name(self: &Arc<Self>, name: &PipeName) {
+        if self
+            .stat(&format!("{}{PIPE}", stem(name.folded())))
+            .is_some()
+        {
+            self.sweep(&stem(name.folded()));
+        }
+    }
+
+    /// Sockets connected to the owners of all names.
+    pub(crate) fn connect_all(self: &Arc<Self>) -> Result<Vec<OwnedFd>, NamespaceError> {
+        let fail = |_| self.fail("", Error::ACCESS_DENIED, "it can't be listed");
+        let mut found = Vec::new();
+        for entry in Dir::read_from(&self.dir).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name().to_str().ok();
+            if let Some(stem) = name.and_then(|name| name.strip_suffix(PIPE)) {
+                found.extend(self.connect_stem(stem));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A path to a file of the directory that is short enough for a socket's address.
+    fn reach(&self, file: &str) -> String {
+        format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd())
+    }
+
+    fn stat(&self, file: &str) -> Option<Stat> {
+        fs::statat(&self.dir, file, AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+
+    fn fail(&self, file: &str, error: Error, what: &'static str) -> NamespaceError {
+        NamespaceError {
+            error,
+            path: self.path.join(file),
+            what,
+        }
+    }
+}
+
+/// Who may use a directory of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Privacy {
+    /// Whoever its mode lets in; it must exist.
+    AsFound,
+    /// Its owner alone; created on need.
+    OwnersOnly,
+}
+
+impl Claim {
+    /// The socket on which the owner answers.
+    pub(crate) fn listen(&self) -> Result<OwnedFd, NamespaceError> {
+        let file = format!("{}{PIPE}", self.stem);
+        let namespace = &self.namespace;
+        let fail = |what| namespace.fail(&file, Error::ACCESS_DENIED, what);
+        socket::listen(&namespace.reach(&file)).map_err(|errno| match errno {
+            Errno::ADDRINUSE => fail("something else has that name"),
+            _ => fail("the socket can't be created"),
+        })
+    }
+
+    fn remove_stale_socket(&self) -> Result<(), NamespaceError> {
+        let file = format!("{}{PIPE}", self.stem);
+        let Some(stat) = self.namespace.stat(&file) else {
+            return Ok(());
+        };
+        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+        if !is_socket || stat.st_uid != geteuid().as_raw() {
+            let what = "something that is not ours has the name of a pipe; move it away";
+            return Err(self.namespace.fail(&file, Error::ACCESS_DENIED, what));
+        }
+        fs::unlinkat(&self.namespace.dir, &file, AtFlags::empty()).map_err(|_| {
+            self.namespace
+                .fail(&file, Error::ACCESS_DENIED, "it can't be removed")
+        })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A forked child has a copy of this, but the name is its parent's.
+        if self.generation != fork::current() {
+            return;
+        }
+        if let Err(error) = self.remove_stale_socket() {
+            tracing::debug!(%error, "a name's socket stays");
+        }
+        // Last, and while it is still locked.
+        let lock_name = format!("{}{LOCK}", self.stem);
+        if let Err(errno) = fs::unlinkat(&self.namespace.dir, lock_name, AtFlags::empty()) {
+            tracing::debug!(%errno, "a name's lock file stays");
+        }
+    }
+}
+
+impl NamespaceError {
+    pub(crate) fn error(&self) -> Error {
+        self.error
+    }
+}
+
+impl fmt::Display for NamespaceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.error, self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for NamespaceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<NamespaceError> for io::Error {
+    fn from(error: NamespaceError) -> Self {
+        // A pipe that isn't there is what callers match on; all else is the directory's trouble.
+        if [Error::FILE_NOT_FOUND, Error::PIPE_BUSY].contains(&error.error) {
+            error.error.into()
+        } else {
+            Self::new(error.error.kind(), error)
+        }
+    }
+}
+
+fn same(one: &Stat, other: &Stat) -> bool {
+    one.st_ino == other.st_ino && one.st_dev == other.st_dev
+}
+
+/// A file name for a folded pipe name: readable, and no two names share one. Letters, digits and
+/// `._-` stand for themselves, in lower case; other bytes are `%XX`. What would be too long ends in
+/// `%~` and a hash; the owner is asked for the full name, so that a collision can only fail.
+fn stem(folded: &str) -> String {
+    let mut stem = String::new();
+    for byte in folded.bytes() {
+        match byte {
+            b'A'..=b'Z' => stem.push(char::from(byte.to_ascii_lowercase())),
+            b'0'..=b'9' | b'_' | b'-' => stem.push(char::from(byte)),
+            b'.' if !stem.is_empty() => stem.push('.'),
+            _ => stem.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    if stem.len() > MAX_STEM {
+        let hash = Sha256::digest(folded.as_bytes());
+        stem.truncate(MAX_STEM - 2 - 32);
+        stem.push_str("%~");
+        stem.extend(hash.iter().take(16).map(|byte| format!("{byte:02x}")));
+    }
+    stem
+}

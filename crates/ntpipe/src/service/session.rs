@@ -1,0 +1,332 @@
+//! One client at a name's socket: what it asks, and the connection that may come of it.
+//!
+//! Nothing that it says about itself is believed: who it is the kernel says. Whatever is not a
+//! message of the protocol, in its order and in time, ends the session.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use ntpipe_proto::control::{Info, MAX_MESSAGE, Opened, Reply, Request};
+use ntpipe_proto::lane::ring_capacity;
+use ntpipe_proto::{Access, Connection, Error, NameInfo, Quotas, WaitTimeout, WaiterId};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::owner::Owner;
+use super::{Interest, Readiness, Source, Token};
+use crate::ring::{Link, Offer};
+use crate::stream::lock;
+use crate::sys::socket::{self, Credentials, Datagram};
+
+/// A client's control socket, as the owner sees it.
+pub(super) struct Session {
+    socket: OwnedFd,
+    owner: Arc<Owner>,
+    credentials: Credentials,
+    token: OnceLock<Token>,
+    phase: Mutex<Phase>,
+    itself: Weak<Self>,
+}
+
+/// How far a client has come.
+enum Phase {
+    /// It has not opened the pipe; it may ask and wait.
+    Asking,
+    /// It has an instance, and must attach its memory.
+    Opened(Connection, Offer),
+    /// It is connected.
+    Connected(Connection, Arc<Link>),
+    /// Nothing more is expected of it.
+    Over,
+}
+
+/// How long a client may take to say what it wants, and to attach its memory.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// root may open every pipe.
+const ROOT: u32 = 0;
+
+impl Session {
+    /// Begins to listen to a client that has just come.
+    pub(super) fn begin(owner: Arc<Owner>, socket: OwnedFd) {
+        let credentials = match socket::credentials(socket.as_fd()) {
+            Ok(credentials) => credentials,
+            Err(error) => {
+                tracing::warn!(%error, "a client without credentials is sent away");
+                return;
+            }
+        };
+        let session = Arc::new_cyclic(|itself| Self {
+            socket,
+            owner,
+            credentials,
+            token: OnceLock::new(),
+            phase: Mutex::new(Phase::Asking),
+            itself: Weak::clone(itself),
+        });
+        let service = session.owner.service();
+        match service.watch(Arc::<Self>::clone(&session), Interest::All) {
+            Ok(token) => {
+                let _ = session.token.set(token);
+                service.set_timer(token, Some(Instant::now() + PATIENCE));
+            }
+            Err(error) => tracing::warn!(%error, "a client can't be watched and is sent away"),
+        }
+    }
+
+    pub(super) fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
+    /// Answers a wait; after that the client has to say what it wants next.
+    pub(super) fn answer(&self, reply: &Reply) {
+        self.set_patience(Some(PATIENCE));
+        if let Err(errno) = self.send(reply, None) {
+            tracing::debug!(%errno, "a client did not take its answer");
+        }
+    }
+
+    /// The server has disconnected the client.
+    pub(super) fn disconnect(&self) {
+        if let Phase::Opened(_, offer) = self.end() {
+            offer.disconnect();
+        }
+    }
+
+    /// The server has closed its end.
+    pub(super) fn close(&self) {
+        if let Phase::Opened(_, offer) = self.end() {
+            offer.close();
+        }
+    }
+
+    /// Ends the session for both sides; returns how far it had come.
+    fn end(&self) -> Phase {
+        if let Some(token) = self.token.get() {
+            self.owner.service().forget(*token);
+        }
+        let phase = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
+        socket::hang_up(self.socket.as_fd());
+        phase
+    }
+
+    /// The client is gone, or has not behaved.
+    fn drop_client(&self) {
+        match self.end() {
+            Phase::Asking => {}
+            Phase::Opened(connection, _) => self.owner.client_closed(connection),
+            Phase::Connected(connection, link) => {
+                link.hang_up();
+                self.owner.client_closed(connection);
+            }
+            Phase::Over => return,
+        }
+        if let Some(waiter) = self.waiter() {
+            self.owner.cancel_wait(waiter);
+        }
+    }
+
+    fn handle(&self, bytes: &[u8], fd: Option<OwnedFd>) -> Result<(), Refusal> {
+        let request = Request::decode(bytes).map_err(|_| Refusal("not a message"))?;
+        match request {
+            Request::Open { name, access, .. } => {
+                self.check_name(&name)?;
+                self.open(access)
+            }
+            Request::Attach => self.attach(fd.ok_or(Refusal("no memory attached"))?),
+            Request::Wait { name, timeout } => {
+                self.check_name(&name)?;
+                self.wait(timeout)
+            }
+            Request::Query { name } => {
+                if !name.is_empty() {
+                    self.check_name(&name)?;
+                }
+                self.query()
+            }
+        }
+    }
+
+    /// The socket's file name may be a hash: the full name decides.
+    fn check_name(&self, name: &str) -> Result<(), Refusal> {
+        if name == self.owner.name().folded() {
+            return Ok(());
+        }
+        self.send(
+            &Reply::Refused {
+                error: Error::FILE_NOT_FOUND,
+            },
+            None,
+        )?;
+        Err(Refusal("another name"))
+    }
+
+    /// Until security descriptors arrive a pipe is for its owner's user, and for root.
+    fn is_allowed(&self) -> bool {
+        [geteuid().as_raw(), ROOT].contains(&self.credentials.uid)
+    }
+
+    fn open(&self, access: Access) -> Result<(), Refusal> {
+        let mut phase = lock(&self.phase);
+        if !matches!(*phase, Phase::Asking) {
+            return Err(Refusal("a second open"));
+        }
+        let opened = match self.itself.upgrade() {
+            Some(session) if self.is_allowed() => self.owner.open(&session, access),
+            Some(_) | None => Err(Error::ACCESS_DENIED),
+        };
+        let (connection, info, quotas) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Ok(self.send(&Reply::Refused { error }, None)?),
+        };
+        let (offer, memory) = match Offer::new(ring_capacity(quotas.outbound)) {
+            Ok(offer) => offer,
+            Err(error) => {
+                self.owner.client_closed(connection);
+                return Ok(self.send(&Reply::Refused { error }, None)?);
+            }
+        };
+        *phase = Phase::Opened(connection, offer);
+        drop(phase);
+        self.set_patience(Some(PATIENCE));
+        let reply = Reply::Opened(self.describe_opened(connection, &info, quotas));
+        Ok(self.send(&reply, Some(memory.as_fd()))?)
+    }
+
+    fn describe_opened(&self, connection: Connection, info: &NameInfo, quotas: Quotas) -> Opened {
+        Opened {
+            pipe_type: info.pipe_type,
+            direction: info.direction,
+            instance: connection.instance().get(),
+            max_instances: info.max_instances,
+            quotas,
+            inbound_ring: ring_capacity(quotas.inbound),
+            outbound_ring: ring_capacity(quotas.outbound),
+            server_pid: socket::own_pid(),
+            spelling: self.owner.name().as_str().to_owned(),
+        }
+    }
+
+    fn attach(&self, memory: OwnedFd) -> Result<(), Refusal> {
+        let mut phase = lock(&self.phase);
+        let (connection, offer) = match std::mem::replace(&mut *phase, Phase::Over) {
+            Phase::Opened(connection, offer) => (connection, offer),
+            other @ (Phase::Asking | Phase::Connected(..) | Phase::Over) => {
+                *phase = other;
+                return Err(Refusal("memory for nothing"));
+            }
+        };
+        let quotas = self.owner.quotas(connection);
+        let link = quotas
+            .ok_or(Error::PIPE_NOT_CONNECTED)
+            .and_then(|quotas| offer.accept(memory, ring_capacity(quotas.inbound)));
+        let link = match link {
+            Ok(link) => Arc::new(link),
+            Err(_) => {
+                drop(phase);
+                self.owner.client_closed(connection);
+                return Err(Refusal("memory that is not what was agreed on"));
+            }
+        };
+        *phase = Phase::Connected(connection, Arc::clone(&link));
+        drop(phase);
+        self.set_patience(None);
+        if self.owner.attach(connection, &link).is_err() {
+            // Disconnected or closed meanwhile.
+            link.disconnect();
+            return Err(Refusal("the instance is gone"));
+        }
+        Ok(())
+    }
+
+    fn wait(&self, timeout: WaitTimeout) -> Result<(), Refusal> {
+        let (Some(session), Some(waiter)) = (self.itself.upgrade(), self.waiter()) else {
+            return Err(Refusal("a session that is over"));
+        };
+        self.set_patience(None);
+        self.owner.wait(waiter, &session, timeout);
+        Ok(())
+    }
+
+    fn query(&self) -> Result<(), Refusal> {
+        let Some((pipe, quotas)) = self.owner.describe() else {
+            return Ok(self.send(
+                &Reply::Refused {
+                    error: Error::FILE_NOT_FOUND,
+                },
+                None,
+            )?);
+        };
+        let spelling = self.owner.name().as_str().to_owned();
+        let info = Info {
+            pipe,
+            quotas,
+            server_pid: socket::own_pid(),
+            spelling,
+        };
+        Ok(self.send(&Reply::Info(info), None)?)
+    }
+
+    fn send(&self, reply: &Reply, fd: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+        // Every name that exists fits a message.
+        let bytes = reply.encode().map_err(|_| Errno::MSGSIZE)?;
+        socket::send(self.socket.as_fd(), &bytes, fd)
+    }
+
+    fn waiter(&self) -> Option<WaiterId> {
+        Some(WaiterId(self.token.get()?.0))
+    }
+
+    fn set_patience(&self, patience: Option<Duration>) {
+        if let Some(token) = self.token.get() {
+            let at = patience.map(|patience| Instant::now() + patience);
+            self.owner.service().set_timer(*token, at);
+        }
+    }
+}
+
+impl Source for Session {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn ready(&self, readiness: Readiness) {
+        let mut buffer = [0; MAX_MESSAGE];
+        let received = match readiness {
+            Readiness::Readable => socket::receive(self.fd(), &mut buffer),
+            Readiness::HungUp => Ok(None),
+        };
+        let refusal = match received {
+            Ok(Some(Datagram { len, fd })) => {
+                let bytes = buffer.get(..len).unwrap_or_default();
+                match self.handle(bytes, fd) {
+                    Ok(()) => return,
+                    Err(refusal) => refusal,
+                }
+            }
+            Ok(None) => Refusal("the end"),
+            Err(Errno::AGAIN) => return,
+            Err(_) => Refusal("not a message"),
+        };
+        tracing::debug!(
+            pid = self.credentials.pid,
+            why = refusal.0,
+            "a session is over"
+        );
+        self.drop_client();
+    }
+
+    fn expired(&self) {
+        tracing::debug!(pid = self.credentials.pid, "a client takes too long");
+        self.drop_client();
+    }
+}
+
+/// Why a session ends.
+struct Refusal(&'static str);
+
+impl From<Errno> for Refusal {
+    fn from(_: Errno) -> Self {
+        Self("it does not take its answers")
+    }
+}

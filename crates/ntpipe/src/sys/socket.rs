@@ -1,0 +1,168 @@
+//! Control sockets: datagrams in order (`SOCK_SEQPACKET`), with descriptors and credentials.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use ntpipe_proto::Error;
+use rustix::event::{self, PollFd, PollFlags};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+use rustix::process::getpid;
+
+use super::win32_from_errno;
+
+/// Connections that the kernel keeps for a service thread that has not come to them.
+const BACKLOG: i32 = 4096;
+
+/// Who is at the other end of a socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+}
+
+/// A datagram with the descriptor that came with it.
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub(crate) len: usize,
+    pub(crate) fd: Option<OwnedFd>,
+}
+
+/// A socket that listens at `path`.
+pub(crate) fn listen(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A blocking socket that is connected to who listens at `path`.
+pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = new_socket(SocketFlags::CLOEXEC)?;
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        match net::connect(&socket, &address) {
+            Err(Errno::INTR) => {}
+            done => return done.map(|()| socket),
+        }
+    }
+}
+
+fn new_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
+    net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+/// The next connection, if there is one; it doesn't block.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The credentials with which the other end was opened.
+pub(crate) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
+    let cred = net::sockopt::socket_peercred(socket)
+        .map_err(|errno| win32_from_errno(errno, "SO_PEERCRED"))?;
+    let pid = cred.pid.as_raw_nonzero().get();
+    Ok(Credentials {
+        pid: u32::try_from(pid).unwrap_or(0),
+        uid: cred.uid.as_raw(),
+    })
+}
+
+/// The number of this process.
+pub(crate) fn own_pid() -> u32 {
+    u32::try_from(getpid().as_raw_nonzero().get()).unwrap_or(0)
+}
+
+/// Sends one datagram, with a descriptor or without; it never blocks for long.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fd: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = fd.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    loop {
+        match net::sendmsg(
+            socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        ) {
+            Err(Errno::INTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// Receives one datagram; `None` at the end. A datagram longer than `buffer`, or with more than
+/// one descriptor, is `MSGSIZE`: nobody who means well sends it.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> Result<Option<Datagram>, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let slices = &mut [IoSliceMut::new(buffer)];
+    let message = loop {
+        match net::recvmsg(socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            done => break done?,
+        }
+    };
+    let mut fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        RecvAncillaryMessage::ScmCredentials(_) | _ => None,
+    });
+    let fd = fds.next().and_then(|mut fds| fds.next());
+    if message
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(Errno::MSGSIZE);
+    }
+    if message.bytes == 0 && fd.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Datagram {
+        len: message.bytes,
+        fd,
+    }))
+}
+
+/// Waits until the socket has something to receive, or the deadline has passed: then `false`.
+pub(crate) fn wait_readable(
+    socket: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> Result<bool, Errno> {
+    loop {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
+        match event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Hangs up for all holders of this end.
+pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
+    // It may have been hung up from the other end.
+    let _ = net::shutdown(socket, net::Shutdown::Both);
+}
