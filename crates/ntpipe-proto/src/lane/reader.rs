@@ -176,13 +176,20 @@ impl Reader {
 
     /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
     ///
+    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
+    ///
     /// # Errors
     /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
     pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
         let mut peek = Peek::default();
         let mut seen = 0;
         let mut first_message = 0;
-        let mut at = self.peek_record(lane)?;
+        // What was withdrawn is let go of here too: the next write may wait for its room.
+        let before = self.head;
+        let mut at = self.next(lane)?;
+        if self.head != before {
+            self.publish(lane);
+        }
         if at.is_none() && self.gone.is_some() {
             return Err(Error::BROKEN_PIPE);
         }
