@@ -179,9 +179,17 @@ impl Begin<'_> {
     fn peek(&mut self, size: usize) -> Begins {
         let held = self.held_with(Access::READ_DATA)?;
         self.model.world.allows(&held, Op::Peek)?;
-        let lane = self.model.world.link(&held)?.read_by(held.end);
         let mut data = vec![0; size];
-        let peek = lane.reader.peek(&lane.memory, &mut data)?;
+        let peek = loop {
+            let lane = self.model.world.link(&held)?.read_by(held.end);
+            let before = lane.reader.position();
+            let peek = lane.reader.peek(&lane.memory, &mut data)?;
+            if lane.reader.position() == before {
+                break peek;
+            }
+            // It let go of what was withdrawn, so that there may be room for more.
+            self.model.settle();
+        };
         data.truncate(peek.len);
         let facts = Facts::default()
             .with("avail", peek.available)
