@@ -2,12 +2,12 @@
 
 use core::fmt;
 
-use crate::{Action, Outcome};
+use crate::{Outcome, Step};
 
 /// One implementation of pipes, driven step by step.
 ///
 /// [`start`](Self::start) begins each case with no pipe left from earlier ones. A driver may keep
-/// its ends in other processes: steps are plain data.
+/// its ends in other processes: a step can be sent there as the line that it is.
 pub trait Driver {
     /// The name by which cases and the command line speak of it.
     fn name(&self) -> &'static str;
@@ -20,13 +20,14 @@ pub trait Driver {
 
     /// Does one step and reports what came of it.
     ///
-    /// An operation that has not finished when the patience ends is [`Outcome::Pending`]; it goes
-    /// on if it has a tag, and the case ends otherwise.
+    /// Of what the step expects the driver uses the [patience](Step::patience) alone. An operation
+    /// that has not finished when that ends is [`Outcome::Pending`]; it goes on if it has a tag,
+    /// and the case ends otherwise.
     ///
     /// # Errors
     /// When the step makes no sense at this place, such as a read at an end that nobody opened,
     /// or when the driver itself fails.
-    fn step(&mut self, action: &Action, patience: Patience) -> Result<Outcome, Trouble>;
+    fn step(&mut self, step: &Step) -> Result<Outcome, Trouble>;
 
     /// Ends a case: whatever is still open is closed, whatever goes on is given up.
     fn finish(&mut self);

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::path::PathBuf;
 
-use crate::{Case, Driver, Model, Outcome, Patience};
+use crate::{Case, Driver, Model};
 
 /// The drivers that can run here.
 pub fn drivers() -> Vec<Box<dyn Driver>> {
@@ -44,16 +44,7 @@ fn run_steps(driver: &mut dyn Driver, case: &Case) -> Result<(), Difference> {
         .start()
         .map_err(|trouble| difference(case.line, "a start".to_owned(), trouble.to_string()))?;
     for step in &case.steps {
-        let patience = match step.expected.0 {
-            Outcome::Pending => Patience::Brief,
-            Outcome::Done
-            | Outcome::Wrote(_)
-            | Outcome::Read { .. }
-            | Outcome::Told { .. }
-            | Outcome::Process(_)
-            | Outcome::Failed(_) => Patience::Long,
-        };
-        let got = match driver.step(&step.action, patience) {
+        let got = match driver.step(step) {
             Ok(outcome) if step.expected.is_met_by(&outcome) => continue,
             Ok(outcome) => outcome.to_string(),
             Err(trouble) => format!("trouble: {trouble}"),
@@ -144,7 +135,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::{Action, Trouble, parse};
+    use crate::{Outcome, Step, Trouble, parse};
 
     /// Answers every step with this.
     struct Parrot(Outcome);
@@ -158,7 +149,7 @@ mod tests {
             Ok(())
         }
 
-        fn step(&mut self, _: &Action, _: Patience) -> Result<Outcome, Trouble> {
+        fn step(&mut self, _: &Step) -> Result<Outcome, Trouble> {
             Ok(self.0.clone())
         }
 

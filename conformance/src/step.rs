@@ -5,17 +5,42 @@ use core::time::Duration;
 
 use ntpipe_proto::{DefaultTimeout, Direction, PipeType, ReadMode, WaitMode, WaitTimeout};
 
-use crate::Expected;
+use crate::{Expected, Outcome, Patience, line};
 
 /// One line of a case: an action and what must come of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The line in its file, from 1.
     pub line: usize,
+    /// The line as it stands there; a process that is sent it can read the step again.
+    pub text: String,
     /// What is done.
     pub action: Action,
     /// What must come of it.
     pub expected: Expected,
+}
+
+impl Step {
+    /// Reads one line of a case.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse(text: &str, line: usize) -> Result<Self, String> {
+        line::step(text, line)
+    }
+
+    /// How long the step may take before it counts as pending.
+    pub const fn patience(&self) -> Patience {
+        match self.expected.0 {
+            Outcome::Pending => Patience::Brief,
+            Outcome::Done
+            | Outcome::Wrote(_)
+            | Outcome::Read { .. }
+            | Outcome::Told { .. }
+            | Outcome::Process(_)
+            | Outcome::Failed(_) => Patience::Long,
+        }
+    }
 }
 
 /// What one step does.

@@ -43,6 +43,7 @@ pub(crate) fn step(text: &str, line: usize) -> Result<Step, String> {
     }
     Ok(Step {
         line,
+        text: text.to_owned(),
         action,
         expected: Expected(expected),
     })

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use ntpipe_proto::Error;
 
-use crate::{Action, Driver, Label, Operation, Outcome, Patience, Tag, Trouble};
+use crate::{Action, Driver, Label, Operation, Outcome, Step, Tag, Trouble};
 
 mod begin;
 use begin::Begin;
@@ -290,8 +290,8 @@ impl Driver for Model {
         Ok(())
     }
 
-    fn step(&mut self, action: &Action, _: Patience) -> Result<Outcome, Trouble> {
-        match action {
+    fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
+        match &step.action {
             Action::Begin {
                 tag,
                 actor,
