@@ -29,6 +29,21 @@ pub struct Peek {
     pub messages: u32,
 }
 
+impl Peek {
+    /// What `PeekNamedPipe` says is left of this message, on a pipe of this type.
+    ///
+    /// For a byte pipe that is nothing less what was copied, which wraps around (observed 7.2).
+    #[doc(alias = "lpBytesLeftThisMessage")]
+    #[must_use]
+    pub fn left_this_message(&self, pipe_type: PipeType) -> u32 {
+        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        match pipe_type {
+            PipeType::Byte => low(count(self.len)).wrapping_neg(),
+            PipeType::Message => low(self.left),
+        }
+    }
+}
+
 /// A read under way: what it has already copied of the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -161,13 +176,20 @@ impl Reader {
 
     /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
     ///
+    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
+    ///
     /// # Errors
     /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
     pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
         let mut peek = Peek::default();
         let mut seen = 0;
         let mut first_message = 0;
-        let mut at = self.peek_record(lane)?;
+        // What was withdrawn is let go of here too: the next write may wait for its room.
+        let before = self.head;
+        let mut at = self.next(lane)?;
+        if self.head != before {
+            self.publish(lane);
+        }
         if at.is_none() && self.gone.is_some() {
             return Err(Error::BROKEN_PIPE);
         }

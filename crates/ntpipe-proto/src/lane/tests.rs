@@ -438,3 +438,35 @@ fn impossible_cursors_are_a_lie() {
             .is_err()
     );
 }
+
+#[test]
+fn a_byte_pipe_has_less_than_nothing_left_of_this_message() {
+    let mut pair = Pair::new(PipeType::Byte, 64);
+    assert_eq!(pair.write(b"abcdef"), Begun::Done);
+    let left = |peek: Peek| peek.left_this_message(PipeType::Byte);
+    assert_eq!(left(pair.peek(4).1), 0_u32.wrapping_sub(4));
+    assert_eq!(left(pair.peek(0).1), 0);
+    let mut pair = Pair::new(PipeType::Message, 64);
+    assert_eq!(pair.write(b"abcdef"), Begun::Done);
+    let left = |peek: Peek| peek.left_this_message(PipeType::Message);
+    assert_eq!(left(pair.peek(4).1), 2);
+    assert_eq!(left(pair.peek(0).1), 6);
+}
+
+/// A program that only peeks must find the next message too.
+#[test]
+fn a_peek_lets_go_of_what_was_withdrawn() {
+    let mut pair = Pair::new(PipeType::Message, 10);
+    let (long, short) = (vec![0xFF; 200_000], [8; 100]);
+    let first = pair.pending(&long);
+    let second = pair.pending(&short);
+    assert_eq!(pair.read(50_000), part(&long[..50_000]));
+    assert_eq!(pair.resume(first, &long), Poll::Pending);
+    let withdrawal = pair.writer.withdraw(&pair.memory, first);
+    assert_eq!(withdrawal, Ok(Withdrawal::Withdrawn));
+    assert_eq!(pair.resume(second, &short), Poll::Pending);
+    assert_eq!(pair.peek(0).1.available, 100);
+    assert_eq!(pair.resume(second, &short), Poll::Pending);
+    assert_eq!(pair.peek(0).1.left, 100);
+    assert_eq!(pair.read(999), some(&short));
+}
