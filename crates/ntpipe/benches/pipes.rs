@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p ntpipe` prints a table. Nothing here decides a test: the figures are the
 //! machine's, the ratios are what to look at. Content is verified in every workload.
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_precision_loss)]
 
 use std::fs::File;
 use std::io::{self, Read, Write};

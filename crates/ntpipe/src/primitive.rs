@@ -1,7 +1,7 @@
 //! The only file that chooses between the standard library's atomics and loom's.
 //!
-//! Loom can't model mappings, so that under `cfg(loom)` only [`crate::ring::bell`] is built, and
-//! with it a futex that loom understands. Loom does model fences.
+//! Loom can't model mappings: its test takes in this file and `ring/bell.rs` as they are, with a
+//! futex of its own. Loom does model fences.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, Ordering};

@@ -233,7 +233,15 @@ impl PipeStream {
             link.sleep(Wait::Data, deadline, moved);
             side = lock(&self.read);
             if first && side.link.is(&link) {
+                // What a dead writer had completed depends on what was asked for.
+                let whole = match link.peer() {
+                    Peer::Gone => side.reader.writer_gone(&*link),
+                    Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
+                };
                 side.reader.ask(&*link, 0);
+                if let Err(error) = whole {
+                    break Err(link.poison(error));
+                }
             }
         };
         side.leave(turn);
@@ -259,12 +267,12 @@ impl PipeStream {
             Peer::Connected | Peer::Gone => {}
         }
         let before = reader.position();
-        let mut result = reader.read(op, link, mode, dst);
-        if result == Ok(Poll::Pending) && peer == Peer::Gone {
-            result = reader
-                .writer_gone(link)
-                .and_then(|()| reader.read(op, link, mode, dst));
-        }
+        let whole = if peer == Peer::Gone {
+            reader.writer_gone(link)
+        } else {
+            Ok(())
+        };
+        let result = whole.and_then(|()| reader.read(op, link, mode, dst));
         if reader.position() != before {
             link.wake_peer(Wait::Room);
         }

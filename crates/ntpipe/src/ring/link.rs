@@ -1,7 +1,7 @@
 //! Both ends' memory, and who is still there.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use ntpipe_proto::Error;
@@ -10,7 +10,8 @@ use ntpipe_proto::lane::{Header, Incoming, Outgoing, Pos, Taken};
 use super::bell;
 use super::layout::state;
 use super::region::Region;
-use super::spin::Spin;
+use super::spin::{Pace, Spin};
+use crate::primitive::full_fence;
 use crate::sys::cpu;
 
 /// This end's memory, before the peer's is known.
@@ -34,6 +35,8 @@ pub(crate) struct Link {
     corrupt: AtomicBool,
     reading: Spin,
     writing: Spin,
+    /// This end has written since it last had to wait for data.
+    wrote: AtomicBool,
 }
 
 /// What is known of the peer.
@@ -96,6 +99,7 @@ impl Offer {
             corrupt: AtomicBool::new(false),
             reading: Spin::default(),
             writing: Spin::default(),
+            wrote: AtomicBool::new(false),
         })
     }
 }
@@ -174,6 +178,9 @@ impl Link {
 
     /// After publishing what the peer may wait for: wakes it if it sleeps.
     pub(crate) fn wake_peer(&self, peer_waits_for: Wait) {
+        if peer_waits_for == Wait::Data && !self.wrote.load(Ordering::Relaxed) {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
         let waiting = &self.peer.page().waiting.0;
         let word = match peer_waits_for {
             Wait::Data => &waiting.data,
@@ -191,8 +198,15 @@ impl Link {
         }
         let peer_cpu = self.peer.page().state.0.cpu.load(Ordering::Relaxed);
         match wait {
-            Wait::Data => self.reading.until(peer_cpu, ready),
-            Wait::Room => self.writing.until(peer_cpu, ready),
+            Wait::Data => {
+                // Who only reads follows a stream: it does better a little behind the writer.
+                let pace = match self.wrote.swap(false, Ordering::Relaxed) {
+                    true => Pace::Prompt,
+                    false => Pace::Behind,
+                };
+                self.reading.until(peer_cpu, pace, ready)
+            }
+            Wait::Room => self.writing.until(peer_cpu, Pace::Behind, ready),
         }
     }
 
@@ -271,7 +285,7 @@ impl Outgoing for Link {
     }
 
     fn fence(&self) {
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 }
 
@@ -325,6 +339,6 @@ impl Incoming for Link {
     }
 
     fn fence(&self) {
-        fence(Ordering::SeqCst);
+        full_fence();
     }
 }

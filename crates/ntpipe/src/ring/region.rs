@@ -7,6 +7,7 @@ use ntpipe_proto::Error;
 use ntpipe_proto::lane::Pos;
 
 use super::layout::{HEADER_BYTES, MAGIC, Page, VERSION, state};
+use crate::sys::cpu;
 use crate::sys::shm::Mapping;
 
 /// The memory of one end, as its owner or as the peer has it mapped.
@@ -30,6 +31,7 @@ impl Region {
             .0
             .capacity
             .store(size_of_ring(capacity), Ordering::Relaxed);
+        page.state.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
         page.state.0.state.store(state::OPEN, Ordering::Release);
         Ok((region, fd))
     }

@@ -28,9 +28,22 @@ const BRIEF: u32 = 16;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 64;
 
+/// What to do when what was waited for has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Go on at once.
+    Prompt,
+    /// Let the peer get a little ahead: two CPUs that touch the same cache lines in turn slow each
+    /// other down to a fraction of what they do some lines apart.
+    Behind,
+}
+
+/// How far behind, in looks.
+const BEHIND: u32 = 32;
+
 impl Spin {
     /// Looks at `ready` until it is true, which is what this returns, or it is time to sleep.
-    pub(super) fn until(&self, peer_cpu: u32, mut ready: impl FnMut() -> bool) -> bool {
+    pub(super) fn until(&self, peer_cpu: u32, pace: Pace, mut ready: impl FnMut() -> bool) -> bool {
         if ready() {
             return true;
         }
@@ -62,6 +75,9 @@ impl Spin {
             credit.saturating_sub(1)
         };
         self.credit.store(credit, Ordering::Relaxed);
+        if hit && pace == Pace::Behind {
+            (0..BEHIND).for_each(|_| std::hint::spin_loop());
+        }
         hit
     }
 }

@@ -243,6 +243,9 @@ impl Session {
         let (Some(session), Some(waiter)) = (self.itself.upgrade(), self.waiter()) else {
             return Err(Refusal("a session that is over"));
         };
+        if !matches!(*lock(&self.phase), Phase::Asking) {
+            return Err(Refusal("a wait with an instance in hand"));
+        }
         self.set_patience(None);
         self.owner.wait(waiter, &session, timeout);
         Ok(())
