@@ -306,6 +306,30 @@ pub(crate) fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Blocks in `block`, and does `then` in another thread once this one sleeps.
+pub(crate) fn asleep<T>(block: impl FnOnce() -> T, then: impl FnOnce() + Send) -> T {
+    // The first wait of a process measures how long waits should spin, which sleeps too.
+    let (reader, _writer) = ntpipe::anonymous::pipe(0).unwrap();
+    reader
+        .set_read_timeout(Some(Duration::from_micros(1)))
+        .unwrap();
+    assert_eq!(code(reader.read_message(&mut [0])), 121);
+    let me = rustix::thread::gettid().as_raw_nonzero();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            until(|| is_asleep(me.get()));
+            then();
+        });
+        block()
+    })
+}
+
+/// Whether a thread of this process sleeps.
+pub(crate) fn is_asleep(thread: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+}
+
 /// The descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
