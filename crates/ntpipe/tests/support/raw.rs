@@ -45,6 +45,11 @@ pub(crate) fn listen_at_name() -> OwnedFd {
     socket
 }
 
+/// A socket that nobody knows.
+pub(crate) fn lonely_socket() -> OwnedFd {
+    new_socket()
+}
+
 /// One side of a control socket.
 pub(crate) struct Raw(pub(crate) OwnedFd);
 
