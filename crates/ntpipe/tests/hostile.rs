@@ -19,11 +19,12 @@ use ntpipe::{ClientOptions, NamedPipeServer, PipeMode, PipeStream, ServerOptions
 use ntpipe_proto::control::{Opened, Reply};
 use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{Direction, MaxInstances, PipeType, Quotas};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 mod support;
 use support::raw::{self, Memory, Raw, attach_request, open_request};
 use support::{
-    Child, PIPE, Random, Scenario, code, descriptors, hear, resident, say, this_test, until,
+    Child, PIPE, Random, Scenario, asleep, code, descriptors, hear, resident, say, this_test, until,
 };
 
 const QUOTA: u32 = 100;
@@ -286,6 +287,39 @@ fn hundreds_of_silent_connections_keep_no_one_waiting() {
         });
 }
 
+#[test]
+fn connections_beyond_the_descriptors_of_a_server_are_let_in_later() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            let limit = Rlimit {
+                current: Some(60),
+                maximum: Some(60),
+            };
+            setrlimit(Resource::Nofile, limit).unwrap();
+            play_server();
+        })
+        .role("client", play_client)
+        .role("attacker", || {
+            let silent: Vec<_> = (0..200).map(|_| Raw::connect()).collect();
+            say("done");
+            hear();
+            drop(silent);
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut attacker = stage.start("attacker");
+            attacker.expect("done");
+            attacker.say("go");
+            stage.start("client").finish();
+            attacker.finish();
+            server.say("quiet?");
+            server.expect("quiet");
+            server.say("done");
+            server.finish();
+        });
+}
+
 /// One lie in shared memory about the lane from this end to the other, and about what it reads.
 type Lie = (&'static str, fn(&Memory));
 
@@ -440,6 +474,29 @@ fn try_attach() -> Result<(Raw, Memory), ()> {
     let memory = Memory::new(opened.inbound_ring);
     raw.send(&attach_request(), &[memory.file.as_fd()]).unwrap();
     Ok((raw, memory))
+}
+
+#[test]
+fn a_lie_ends_a_call_that_sleeps() {
+    Scenario::alone(this_test!(), || {
+        for seed in 1..20 {
+            let server = message_options().create(PIPE).unwrap();
+            let (_raw, memory) = try_attach().unwrap();
+            server.connect().unwrap();
+            let lie = || {
+                memory.set64(raw::TAIL, 4);
+                memory.set64(raw::HEAD, 1 << 30);
+                memory.ring(seed);
+            };
+            let result = if seed % 2 == 0 {
+                asleep(|| server.read_message(&mut [0; 10]).map(drop), lie)
+            } else {
+                asleep(|| server.write_message(&[0; 200]).map(drop), lie)
+            };
+            assert_eq!(code(result), 13);
+            expect_dead(&server, "in its sleep");
+        }
+    });
 }
 
 /// Writes anything anywhere, until told to stop.
