@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+// What the unit tests share with the tests outside calls this crate by its name.
+#[cfg(test)]
+extern crate self as ntpipe_proto;
+
 pub mod control;
 
 mod error;

@@ -29,6 +29,21 @@ pub struct Peek {
     pub messages: u32,
 }
 
+impl Peek {
+    /// What `PeekNamedPipe` says is left of this message, on a pipe of this type.
+    ///
+    /// For a byte pipe that is nothing less what was copied, which wraps around (observed 7.2).
+    #[doc(alias = "lpBytesLeftThisMessage")]
+    #[must_use]
+    pub fn left_this_message(&self, pipe_type: PipeType) -> u32 {
+        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        match pipe_type {
+            PipeType::Byte => low(count(self.len)).wrapping_neg(),
+            PipeType::Message => low(self.left),
+        }
+    }
+}
+
 /// A read under way: what it has already copied of the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
@@ -143,9 +158,12 @@ impl Reader {
         dst: &mut [u8],
     ) -> Result<Poll<Read>, Error> {
         let before = self.head;
+        // A writer that withdraws each record as it is claimed must not keep us for ever: it is
+        // pending after one ring of them, and the caller looks again before it sleeps.
+        let limit = before + self.capacity;
         let result = match mode {
-            ReadMode::Byte => self.read_bytes(op, lane, dst),
-            ReadMode::Message => self.read_message(op, lane, dst),
+            ReadMode::Byte => self.read_bytes(op, lane, dst, limit),
+            ReadMode::Message => self.read_message(op, lane, dst, limit),
         };
         if self.head != before {
             self.publish(lane);
@@ -158,29 +176,35 @@ impl Reader {
 
     /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
     ///
+    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
+    ///
     /// # Errors
     /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
     pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
         let mut peek = Peek::default();
         let mut seen = 0;
         let mut first_message = 0;
-        let mut at = self.peek_record(lane)?;
+        // What was withdrawn is let go of here too: the next write may wait for its room.
+        let before = self.head;
+        let mut at = self.next(lane)?;
+        if self.head != before {
+            self.publish(lane);
+        }
         if at.is_none() && self.gone.is_some() {
             return Err(Error::BROKEN_PIPE);
         }
         while let Some(record) = at {
             let begins = record.header.has(FIRST);
-            if begins || peek.messages == 0 {
-                peek.messages += 1;
-            }
-            if peek.messages == 1 {
+            if peek.messages == 0 {
                 let under_way = !begins || record.taken > 0;
-                let total = if under_way {
+                first_message = if under_way {
                     self.message_left
                 } else {
                     record.total
                 };
-                first_message = total.max(first_message);
+            }
+            if begins || peek.messages == 0 {
+                peek.messages += 1;
             }
             if peek.messages == 1 || self.pipe_type == PipeType::Byte {
                 let to = dst.len().min(peek.len + size(record.left()));
@@ -278,6 +302,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         while let Some(record) = self.next(lane)? {
             if record.len() == 0 {
@@ -290,7 +315,11 @@ impl Reader {
             let Some(rest) = dst.get_mut(op.filled..).filter(|rest| !rest.is_empty()) else {
                 break;
             };
-            op.filled += self.take(lane, record, rest)?.unwrap_or(0);
+            let taken = self.take(lane, record, rest)?;
+            op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                break;
+            }
         }
         let read = Read {
             len: op.filled,
@@ -309,6 +338,7 @@ impl Reader {
         op: &mut Reading,
         lane: &impl Incoming,
         dst: &mut [u8],
+        limit: u64,
     ) -> Result<Poll<Read>, Error> {
         loop {
             let record = self.next(lane)?;
@@ -334,6 +364,9 @@ impl Reader {
             };
             let taken = self.take(lane, record, rest)?;
             op.filled += taken.unwrap_or(0);
+            if taken.is_none() && self.head >= limit {
+                return Ok(Poll::Pending);
+            }
             if taken.is_some() && self.record.is_none() && record.is_last() {
                 return Ok(Poll::Ready(Read {
                     len: op.filled,
@@ -370,6 +403,11 @@ impl Reader {
         };
         lane.load(Pos(from), part);
         self.consumed += len;
+        if self.asked > 0 {
+            // Before the writer learns that they were taken: it must not count them twice.
+            self.asked = self.asked.saturating_sub(len);
+            lane.ask(self.asked);
+        }
         if record.header.has(FIRST) && record.taken == 0 {
             self.message_left = record.total;
         }
@@ -383,6 +421,7 @@ impl Reader {
         }
         if contested {
             self.publish(lane);
+            lane.claim(self.released()); // what is left of the record can be withdrawn
         }
         Ok(Some(size(len)))
     }
@@ -390,7 +429,7 @@ impl Reader {
     /// The record with the next unread bytes; skips what was withdrawn.
     fn next(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         if let Some(record) = self.record {
-            if !record.header.has(WITHDRAWABLE) || !lane.header(Pos(record.start)).has(WITHDRAWN) {
+            if !Self::is_withdrawn(lane, &record) {
                 return Ok(Some(record));
             }
             self.drop_record(&record);
@@ -414,9 +453,7 @@ impl Reader {
 
     fn peek_record(&mut self, lane: &impl Incoming) -> Result<Option<Record>, Error> {
         match self.record {
-            Some(record) if lane.header(Pos(record.start)).has(WITHDRAWN) => {
-                self.record_at(lane, record.end())
-            }
+            Some(record) if Self::is_withdrawn(lane, &record) => self.record_at(lane, record.end()),
             Some(record) => Ok(Some(record)),
             None => self.record_at(lane, self.head),
         }
@@ -472,6 +509,11 @@ impl Reader {
         }
     }
 
+    /// Whether the writer took back a record that was live when it was found.
+    fn is_withdrawn(lane: &impl Incoming, record: &Record) -> bool {
+        record.header.has(WITHDRAWABLE) && lane.header(Pos(record.start)).has(WITHDRAWN)
+    }
+
     fn is_lost(&self, record: &Record) -> bool {
         let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
         (self.gone.as_ref())
@@ -504,8 +546,17 @@ impl Reader {
 
     fn publish(&self, lane: &impl Incoming) {
         lane.publish(Taken {
-            head: Pos(self.head),
+            head: self.released(),
             consumed: self.consumed,
         });
+    }
+
+    /// Up to where the ring is free again: a half-read record that can be withdrawn keeps its
+    /// header, for both ends still look at the mark in it.
+    fn released(&self) -> Pos {
+        match self.record {
+            Some(record) if record.header.has(WITHDRAWABLE) => Pos(record.start),
+            Some(_) | None => Pos(self.head),
+        }
     }
 }

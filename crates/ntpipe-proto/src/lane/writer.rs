@@ -11,6 +11,8 @@ const MIN_PIECE: u64 = 4096;
 /// A writer turns back to the beginning of a large ring from here, if the reader has left it: a
 /// small part of the ring stays in the caches.
 const MIN_TURN: u64 = 128 * 1024;
+/// The room that a message of one byte takes.
+const ONE_BYTE: u64 = 2 * HEADER;
 
 /// Whether the quota counts a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,12 +162,9 @@ impl Writer {
             end: 0,
             records: VecDeque::new(),
         };
-        match charge {
-            Charge::Uncharged => {
-                self.uncharged.push_back((op.due, len));
-                op.flags = UNCHARGED;
-            }
-            Charge::Charged => {}
+        if op.is_uncharged() {
+            self.uncharged.push_back((op.due, len));
+            op.flags = UNCHARGED;
         }
         if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
             op.flags |= WITHDRAWABLE;
@@ -331,7 +330,7 @@ impl Writer {
                 return Ok(false);
             }
         }
-        if !self.make_room(lane, HEADER + len)? {
+        if !self.make_room(lane, HEADER + len, len)? {
             return Ok(false);
         }
         let Ok(short) = u32::try_from(len) else {
@@ -366,7 +365,7 @@ impl Writer {
             let long = first && rest > FRAGMENT;
             let mut prefix = if long { HEADER + TOTAL } else { HEADER };
             let mut piece = rest.min(FRAGMENT);
-            if !self.make_room(lane, prefix + piece)? {
+            if !self.make_room(lane, prefix + piece, rest)? {
                 // Not the whole piece: a smaller one, if it is worth it.
                 prefix = if first { HEADER + TOTAL } else { HEADER };
                 piece = self.room().saturating_sub(prefix) & !7;
@@ -415,16 +414,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end.
-    fn make_room(&mut self, lane: &impl Outgoing, need: u64) -> Result<bool, Error> {
+    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end. It
+    /// begins what is left of a write: `rest` bytes.
+    fn make_room(&mut self, lane: &impl Outgoing, need: u64, rest: u64) -> Result<bool, Error> {
         let need = padded(need);
         let offset = self.tail & (self.capacity - 1);
         let lap = self.capacity - offset;
         let far = offset >= self.turn;
-        if far && !self.left_half(offset) && offset / FRAGMENT != (offset + need) / FRAGMENT {
+        let mut turns = lap < need || (far && self.may_turn(offset, rest));
+        if far && !turns && offset / FRAGMENT != (offset + need) / FRAGMENT {
             self.refresh(lane)?;
+            turns = self.may_turn(offset, rest);
         }
-        let turns = lap < need || (far && self.left_half(offset));
         let wanted = if turns { lap + need } else { need };
         if self.free() < wanted {
             self.refresh(lane)?;
@@ -456,16 +457,17 @@ impl Writer {
         self.capacity - (self.tail - self.taken.head.0)
     }
 
-    /// Whether the reader has left the first half of the part of the ring that is in use.
-    fn left_half(&self, offset: u64) -> bool {
-        let lap_start = self.tail - offset;
-        self.taken.head.0.saturating_sub(lap_start) >= self.turn / 2
+    /// Whether the reader has left so much of the ring's beginning that it may do for now: for the
+    /// rest of this write, and then for whatever the quota takes, be it in messages of one byte.
+    fn may_turn(&self, offset: u64, rest: u64) -> bool {
+        let left = self.taken.head.0.saturating_sub(self.tail - offset);
+        let spare = self.quota.saturating_sub(self.unread_charged(self.offered));
+        left >= self.turn / 2 && left >= room_for(rest) + spare * ONE_BYTE
     }
 
     /// Whether a write of `len` bytes is sure to go into the ring whole, now.
     fn has_room_for(&self, len: u64) -> bool {
-        let records = len / MIN_PIECE + 3;
-        len + records * (HEADER + TOTAL + 8) + FRAGMENT + HEADER <= self.free()
+        room_for(len) <= self.free()
     }
 
     /// Loads the reader's cursors and checks them: they only go forward, and not past the tail.
@@ -531,7 +533,9 @@ impl Writer {
                 later.after = op.after;
             }
         }
-        self.uncharged.retain(|(end, _)| *end != op.due);
+        if op.is_uncharged() {
+            self.uncharged.retain(|(end, _)| *end != op.due);
+        }
         for (end, _) in self.uncharged.iter_mut().filter(|(end, _)| *end > op.due) {
             *end -= rest;
         }
@@ -545,7 +549,7 @@ impl Writer {
         }
         self.offered -= rest;
         lane.offer(self.offered);
-        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER)? {
+        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER, 0)? {
             // A reader in the middle of the message learns that no more of it will come.
             let cut = Header {
                 len: 0,
@@ -567,6 +571,11 @@ impl Writer {
 }
 
 impl Pending {
+    /// Whether it has bytes that no quota counts. Without bytes, its end is not its own.
+    fn is_uncharged(&self) -> bool {
+        self.charge == Charge::Uncharged && self.len > 0
+    }
+
     /// Forgets the records that are wholly read.
     fn prune(&mut self, head: u64) {
         while self.records.front().is_some_and(|(start, header)| {
@@ -585,4 +594,10 @@ impl Pending {
             last + header.prefix() + padded(u64::from(header.len)),
         ))
     }
+}
+
+/// The ring space with which a write of `len` bytes is sure to be stored whole.
+fn room_for(len: u64) -> u64 {
+    let records = len / MIN_PIECE + 3;
+    len + records * (HEADER + TOTAL + 8) + FRAGMENT + HEADER
 }

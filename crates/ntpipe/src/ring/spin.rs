@@ -70,8 +70,8 @@ impl Spin {
 fn limit() -> Duration {
     static LIMIT: OnceLock<Duration> = OnceLock::new();
     *LIMIT.get_or_init(|| {
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
-        if cpus < 2 {
+        // All of them: a process that is pinned to one still has peers on others.
+        if cpu::online() < 2 {
             Duration::ZERO
         } else {
             (wake_cost() * 2).clamp(SHORTEST, LONGEST)

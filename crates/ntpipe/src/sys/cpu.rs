@@ -1,4 +1,4 @@
-//! Which CPU runs this thread.
+//! Which CPU runs this thread, and how many there are.
 #![allow(unsafe_code)]
 
 /// The CPU that runs this thread at the moment; the thread may have moved when this returns.
@@ -13,3 +13,10 @@ pub(crate) fn current() -> u32 {
 
 /// No CPU's number.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
+
+/// The CPUs that are online.
+pub(crate) fn online() -> u32 {
+    // SAFETY: sysconf has no preconditions.
+    let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    u32::try_from(cpus).unwrap_or(1)
+}

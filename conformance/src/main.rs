@@ -1,0 +1,86 @@
+//! Runs the cases from the command line and prints where a driver answers otherwise.
+#![allow(clippy::print_stdout, reason = "the output is what the program is for")]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use conformance::{Selection, drivers, load, run};
+
+fn main() -> ExitCode {
+    match Options::parse(std::env::args().skip(1)).and_then(|options| options.run()) {
+        Ok(code) => code,
+        Err(message) => {
+            println!("conformance: {message}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    summary: bool,
+    list: bool,
+    driver: Option<String>,
+    case: Option<Selection>,
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--summary" => options.summary = true,
+                "--list" => options.list = true,
+                "--driver" => options.driver = Some(value()?),
+                "--case" => options.case = Some(Selection(value()?)),
+                _ => return Err(format!("unknown option {arg}")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn run(self) -> Result<ExitCode, String> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let mut cases = load(&directory).map_err(|mistake| mistake.to_string())?;
+        if let Some(selection) = self.case {
+            cases.retain(|case| selection.contains(&case.id()));
+        }
+        if self.list {
+            for case in &cases {
+                println!("{}", case.id());
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut drivers = drivers();
+        if let Some(name) = self.driver {
+            drivers.retain(|driver| driver.name() == name);
+        }
+        if cases.is_empty() || drivers.is_empty() {
+            return Err("nothing to run".to_owned());
+        }
+        let mut failed = false;
+        for driver in &mut drivers {
+            let summary = run(driver.as_mut(), &cases);
+            failed |= !summary.differences.is_empty();
+            if !self.summary {
+                for difference in &summary.differences {
+                    println!("{difference}");
+                }
+            }
+            println!("{summary}");
+        }
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
+
+const USAGE: &str = "\
+usage: conformance [--driver NAME] [--case GLOB] [--summary | --list]
+  --driver NAME  only this driver
+  --case GLOB    only cases whose id (see --list) matches; * and ? stand for anything
+  --summary      one line for each driver, without the differences
+  --list         the ids of the cases";

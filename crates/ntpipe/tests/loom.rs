@@ -1,0 +1,181 @@
+//! Sleep and wake, withdrawal and waiting reads, over all interleavings and reorderings.
+//!
+//! `ci/loom.sh` runs this with the full fence and without it: without it each test must fail. The
+//! product's own files are built into this crate, over loom's atomics and a futex that loom knows.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../src/ring/bell.rs"]
+mod bell;
+#[path = "loom/lane.rs"]
+mod lane;
+#[path = "../src/primitive.rs"]
+mod primitive;
+#[path = "loom/sys.rs"]
+mod sys;
+
+use std::task::Poll;
+
+use loom::sync::Arc;
+use loom::thread;
+use ntpipe_proto::lane::{Begun, Charge, Incoming, OpId, Reader, Reading, Withdrawal, Writer};
+use ntpipe_proto::{PipeType, ReadMode};
+
+use lane::{CAPACITY, Lane};
+use primitive::{AtomicU32, Ordering};
+
+/// What a sleeper waits for, and what wakes it.
+struct Bells {
+    published: AtomicU32,
+    waiting: AtomicU32,
+    bell: AtomicU32,
+    own: AtomicU32,
+}
+
+impl Bells {
+    fn new() -> Arc<Self> {
+        let zero = || AtomicU32::new(0);
+        Arc::new(Self {
+            published: zero(),
+            waiting: zero(),
+            bell: zero(),
+            own: zero(),
+        })
+    }
+
+    fn sleep(&self) {
+        let ready = || self.published.load(Ordering::Acquire) == 1;
+        let bells = [&self.bell, &self.own];
+        assert!(bell::sleep(&self.waiting, bells, None, ready));
+    }
+
+    fn publish(&self) {
+        self.published.store(1, Ordering::Release); // pairs with the Acquire in `sleep`
+        bell::ring_for(&self.waiting, &self.bell);
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    loom::model(|| {
+        let bells = Bells::new();
+        let sleeper = thread::spawn({
+            let bells = Arc::clone(&bells);
+            move || bells.sleep()
+        });
+        bells.publish();
+        sleeper.join().unwrap();
+        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn two_sleepers_on_one_word_both_wake() {
+    loom::model(|| {
+        let bells = Bells::new();
+        let sleepers = [(); 2].map(|()| {
+            let bells = Arc::clone(&bells);
+            thread::spawn(move || bells.sleep())
+        });
+        bells.publish();
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// One read of at most `len` bytes; how many it got.
+fn read(reader: &mut Reader, lane: &Lane, len: usize) -> Option<usize> {
+    let mut dst = [0; 2];
+    let read = reader.read(
+        &mut Reading::default(),
+        lane,
+        ReadMode::Byte,
+        &mut dst[..len],
+    );
+    match read.unwrap() {
+        Poll::Ready(read) => {
+            assert!(dst[..read.len].iter().all(|byte| b"ab".contains(byte)));
+            Some(read.len)
+        }
+        Poll::Pending => None,
+    }
+}
+
+/// Takes a write back, however often it takes.
+fn withdraw(writer: &mut Writer, lane: &Lane, id: OpId) -> Withdrawal {
+    loop {
+        match writer.withdraw(lane, id).unwrap() {
+            Withdrawal::Contested => thread::yield_now(),
+            decided @ (Withdrawal::Completed | Withdrawal::Withdrawn) => return decided,
+        }
+    }
+}
+
+/// A pending write of two bytes is withdrawn while reads of these sizes go on.
+fn withdraw_against(sizes: &'static [usize]) {
+    loom::model(move || {
+        let lane = Arc::new(Lane::new());
+        let mut writer = Writer::new(PipeType::Byte, 0, CAPACITY);
+        let mut reader = Reader::new(PipeType::Byte, 0, CAPACITY);
+        let begun = writer.begin(&*lane, b"ab", Charge::Charged);
+        let Ok(Begun::Pending(id)) = begun else {
+            panic!("{begun:?}");
+        };
+        let reading = thread::spawn({
+            let lane = Arc::clone(&lane);
+            move || {
+                let got: usize = (sizes.iter())
+                    .map_while(|len| read(&mut reader, &lane, *len))
+                    .sum();
+                (reader, got)
+            }
+        });
+        let decided = withdraw(&mut writer, &lane, id);
+        let (mut reader, got) = reading.join().unwrap();
+        assert_eq!(decided == Withdrawal::Completed, got == 2);
+        assert_eq!(
+            read(&mut reader, &lane, 2),
+            None,
+            "what is taken back is gone"
+        );
+        let left = Incoming::offered(&*lane);
+        assert_eq!(left, u64::try_from(got).unwrap(), "one has each byte");
+    });
+}
+
+#[test]
+fn a_write_is_read_or_withdrawn_but_not_both() {
+    withdraw_against(&[2]);
+}
+
+#[test]
+fn the_rest_of_a_half_read_write_is_read_or_withdrawn_but_not_both() {
+    withdraw_against(&[1, 1]);
+}
+
+#[test]
+fn a_write_that_counts_on_a_waiting_read_is_read_by_it() {
+    loom::model(|| {
+        let lane = Arc::new(Lane::new());
+        let mut writer = Writer::new(PipeType::Byte, 0, CAPACITY);
+        let mut reader = Reader::new(PipeType::Byte, 0, CAPACITY);
+        let reading = thread::spawn({
+            let lane = Arc::clone(&lane);
+            move || {
+                // It waits, looks once more, gives up, and looks once more.
+                reader.ask(&*lane, 1);
+                read(&mut reader, &lane, 1).or_else(|| {
+                    reader.ask(&*lane, 0);
+                    read(&mut reader, &lane, 1)
+                })
+            }
+        });
+        let begun = writer.begin(&*lane, b"a", Charge::Charged).unwrap();
+        let got = reading.join().unwrap();
+        if begun == Begun::Done {
+            assert_eq!(got, Some(1));
+        }
+    });
+}
