@@ -87,6 +87,19 @@ impl NamedPipeServer {
         Ok(self.handle.end.disconnect()?)
     }
 
+    /// Closes the end although there are other handles for it, as when the last one is dropped.
+    ///
+    /// What was written stays readable for the client. The other handles' calls fail from now on,
+    /// also those that wait: in one thread this ends what another does.
+    #[doc(alias = "CloseHandle")]
+    pub fn close(&self) {
+        if self.handle.end.stream.is_ours() {
+            // Before the waiting calls are woken, so that they find it.
+            self.handle.end.stream.detach(EndState::Closing);
+        }
+        self.handle.close();
+    }
+
     /// What the pipe is.
     ///
     /// # Errors
@@ -170,12 +183,18 @@ pub(crate) fn pipe_info(name: &NameInfo, quotas: Quotas, end: PipeEnd) -> PipeIn
     }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
+impl Handle {
+    fn close(&self) {
         match lock(&self.home).take() {
             Some(home) if self.end.stream.is_ours() => home.take_back(&self.end),
             Some(_) | None => self.end.close(),
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

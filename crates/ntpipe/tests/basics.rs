@@ -116,3 +116,28 @@ fn an_anonymous_pipe_carries_bytes() {
     write.join().unwrap();
     assert_eq!(read.len(), 1_000_000);
 }
+
+#[test]
+fn closing_a_server_end_ends_a_read_of_another_thread_and_keeps_what_was_written() {
+    let name = name("close");
+    let listener = Listener::bind(&name, ServerOptions::new().max_instances(1)).unwrap();
+    let mut client = ClientOptions::new().open(&name).unwrap();
+    let server = listener.accept().unwrap();
+    let reader = server.clone();
+    let reader = thread::spawn(move || reader.read_message(&mut [0; 8]).unwrap_err());
+    server.write_message(b"farewell").unwrap();
+    server.close();
+    let code = reader.join().unwrap().win32_code();
+    // It may have begun before the close or after it.
+    assert!(matches!(code, Some(109 | 233)), "{code:?}");
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "farewell");
+    // The listener has its instance back although `server` still exists.
+    let next = ClientOptions::new().open_timeout(&name, Duration::from_secs(10));
+    next.unwrap();
+    assert_eq!(
+        server.write_message(b"x").unwrap_err().win32_code(),
+        Some(232)
+    );
+}

@@ -28,7 +28,10 @@ impl IoErrorExt for io::Error {
             let code = u32::try_from(raw).ok().and_then(NonZeroU32::new)?;
             return is_raw(code.get()).then_some(Error::from_code(code));
         }
-        self.get_ref()?.downcast_ref().copied()
+        let inner: &(dyn core::error::Error + 'static) = self.get_ref()?;
+        // An error that says more, such as which directory it was, has the code as its source.
+        std::iter::successors(Some(inner), |error| error.source())
+            .find_map(|error| error.downcast_ref().copied())
     }
 }
 

@@ -210,3 +210,22 @@ fn errors_that_are_not_ours_have_no_win32_code() {
     assert_eq!(io::Error::from(ErrorKind::TimedOut).win32(), None);
     assert_eq!(io::Error::other("text").win32(), None);
 }
+
+#[test]
+fn a_code_is_found_behind_an_error_that_says_more() {
+    #[derive(Debug)]
+    struct InDirectory(Error);
+    impl fmt::Display for InDirectory {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}: a directory", self.0)
+        }
+    }
+    impl core::error::Error for InDirectory {
+        fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    let error = io::Error::new(ErrorKind::NotFound, InDirectory(Error::PATH_NOT_FOUND));
+    assert_eq!(error.win32(), Some(Error::PATH_NOT_FOUND));
+    assert_eq!(io::Error::other("else").win32(), None);
+}

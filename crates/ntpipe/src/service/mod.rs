@@ -149,10 +149,9 @@ impl Service {
         drop(sources);
     }
 
-    /// Is not told of a source until [`resume`](Self::resume), which its timer calls at `until`.
-    pub(crate) fn rest(&self, token: Token, fd: BorrowedFd<'_>, until: Instant) {
+    /// Is not told of a source until [`resume`](Self::resume).
+    pub(crate) fn rest(&self, token: Token, fd: BorrowedFd<'_>) {
         self.set_interest(token, fd, EventFlags::empty());
-        self.set_timer(token, Some(until));
     }
 
     /// Is told of a source again.

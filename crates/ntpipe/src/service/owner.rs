@@ -50,6 +50,8 @@ pub(super) struct Machine {
     waiting: HashMap<WaiterId, Weak<Session>>,
     /// Gone once the name is.
     claim: Option<Claim>,
+    /// When the listening socket is looked at again, if it rests.
+    resting: Option<Instant>,
 }
 
 struct Entry {
@@ -120,6 +122,7 @@ impl Owner {
                 entries: HashMap::new(),
                 waiting: HashMap::new(),
                 claim: Some(claim),
+                resting: None,
             }),
             epoch: Instant::now(),
         });
@@ -202,11 +205,10 @@ impl Owner {
             }
         }
         if let Some(token) = self.token.get() {
-            let at = machine
-                .server
-                .poll_timeout()
-                .and_then(|at| self.epoch.checked_add(at));
-            self.service.set_timer(*token, at);
+            let timeout = machine.server.poll_timeout();
+            let timeout = timeout.and_then(|at| self.epoch.checked_add(at));
+            let next = timeout.into_iter().chain(machine.resting).min();
+            self.service.set_timer(*token, next);
         }
     }
 
@@ -313,18 +315,21 @@ impl Source for Owner {
             Err(errno) => {
                 // No descriptors left: clients wait in the socket's queue for a moment.
                 tracing::warn!(%errno, name = %self.name, "a client can't be let in yet");
+                let mut machine = self.machine();
+                machine.resting = Some(Instant::now() + REST);
                 if let Some(token) = self.token.get() {
-                    self.service.rest(*token, self.fd(), Instant::now() + REST);
+                    self.service.rest(*token, self.fd());
                 }
+                self.settle(&mut machine);
             }
         }
     }
 
     fn expired(&self) {
-        if let Some(token) = self.token.get() {
+        let mut machine = self.machine();
+        if let (Some(_), Some(token)) = (machine.resting.take(), self.token.get()) {
             self.service.resume(*token, self.fd());
         }
-        let mut machine = self.machine();
         machine.server.handle_timeout(self.epoch.elapsed());
         self.settle(&mut machine);
     }

@@ -123,15 +123,15 @@ pub(crate) fn receive(
             done => break done?,
         }
     };
-    let mut fds = control.drain().filter_map(|message| match message {
+    let messages = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         RecvAncillaryMessage::ScmCredentials(_) | _ => None,
     });
-    let fd = fds.next().and_then(|mut fds| fds.next());
-    if message
-        .flags
-        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-    {
+    let mut fds = messages.flatten();
+    let fd = fds.next();
+    // Alignment makes room for more than one.
+    let is_cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+    if fds.next().is_some() || message.flags.intersects(is_cut) {
         return Err(Errno::MSGSIZE);
     }
     if message.bytes == 0 && fd.is_none() {
