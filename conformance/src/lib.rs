@@ -21,6 +21,9 @@ pub use model::Model;
 mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
 
+mod processes;
+pub use processes::{Processes, work};
+
 mod runner;
 pub use runner::{Difference, Selection, Summary, drivers, run};
 

@@ -4,10 +4,18 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use conformance::{Selection, drivers, load, run};
+use conformance::{Selection, drivers, load, run, work};
 
 fn main() -> ExitCode {
-    match Options::parse(std::env::args().skip(1)).and_then(|options| options.run()) {
+    let mut args = std::env::args().skip(1).peekable();
+    // Not for users: the driver of several processes starts its own this way.
+    if args.next_if_eq("worker").is_some() {
+        return match work(&args.next().unwrap_or_default()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    match Options::parse(args).and_then(|options| options.run()) {
         Ok(code) => code,
         Err(message) => {
             println!("conformance: {message}\n{USAGE}");
@@ -52,7 +60,8 @@ impl Options {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let mut drivers = drivers();
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut drivers = drivers(&program);
         if let Some(name) = self.driver {
             drivers.retain(|driver| driver.name() == name);
         }

@@ -1,13 +1,13 @@
 //! Runs cases through a driver and tells where it answers otherwise.
 
 use core::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::{Case, Driver, Model};
+use crate::{Case, Driver, Model, Processes};
 
-/// The drivers that can run here.
-pub fn drivers() -> Vec<Box<dyn Driver>> {
-    vec![Box::new(Model::new())]
+/// The drivers that can run here; `program` is this crate's, for the processes that they start.
+pub fn drivers(program: &Path) -> Vec<Box<dyn Driver>> {
+    vec![Box::new(Model::new()), Box::new(Processes::new(program))]
 }
 
 /// Runs the cases that apply to the driver.

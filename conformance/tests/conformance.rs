@@ -13,7 +13,7 @@ fn cases() -> Result<Vec<Case>, String> {
 fn every_driver_answers_as_the_cases_say() {
     let cases = cases().unwrap();
     let mut differences = Vec::new();
-    for driver in &mut drivers() {
+    for driver in &mut drivers(Path::new(env!("CARGO_BIN_EXE_conformance"))) {
         let summary = run(driver.as_mut(), &cases);
         println!("{summary}");
         assert!(summary.cases > 0, "no case applies to {}", summary.driver);
@@ -43,7 +43,10 @@ fn every_case_names_its_rules_in_their_form() {
 
 #[test]
 fn every_case_applies_to_some_driver() {
-    let names: Vec<&str> = drivers().iter().map(|driver| driver.name()).collect();
+    let names: Vec<&str> = drivers(Path::new(env!("CARGO_BIN_EXE_conformance")))
+        .iter()
+        .map(|driver| driver.name())
+        .collect();
     for case in cases().unwrap() {
         let applies = names.iter().any(|name| case.applies_to(name));
         assert!(applies, "{} applies to no driver", case.id());

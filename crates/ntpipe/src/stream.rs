@@ -298,9 +298,13 @@ impl PipeStream {
             Peer::Gone => side.reader.writer_gone(&*link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
-        result
-            .and_then(|()| side.reader.peek(&*link, dst))
-            .map_err(|error| link.poison(error))
+        let before = side.reader.position();
+        let result = result.and_then(|()| side.reader.peek(&*link, dst));
+        if side.reader.position() != before {
+            // It let go of what was withdrawn, so that there may be room for more.
+            link.wake_peer(Wait::Room);
+        }
+        result.map_err(|error| link.poison(error))
     }
 
     /// `WriteFile`.

@@ -1,0 +1,293 @@
+//! The operations, as calls of the blocking interface.
+
+use std::io;
+use std::time::Duration;
+
+use ntpipe::{
+    ClientOptions, IoErrorExt, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo, PipeMode,
+    PipeStream, ReadInfo, ServerOptions,
+};
+use ntpipe_proto::{DefaultTimeout, Direction, Error, PipeType, ReadMode, WaitMode, WaitTimeout};
+
+use super::wire::Answer;
+use super::worker::Ends;
+use crate::{Create, Facts, Label, Open, Operation, Outcome, Rights, SetMode, Where};
+
+/// An end that this process holds.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Server(NamedPipeServer),
+    Client(NamedPipeClient),
+}
+
+/// Does one operation, however long it takes; the end is let go behind it.
+pub(super) fn perform(
+    ends: &Ends,
+    suffix: &str,
+    actor: &Label,
+    end: Option<End>,
+    operation: &Operation,
+) -> Answer {
+    let result = match (end, operation) {
+        (None, Operation::Create(options)) => create(options, suffix).map(|end| {
+            ends.insert(actor.clone(), end);
+            Outcome::Done
+        }),
+        (None, Operation::Open(options)) => open(options, suffix).map(|end| {
+            ends.insert(actor.clone(), end);
+            Outcome::Done
+        }),
+        (None, operation) => without_end(operation, suffix),
+        (Some(end), Operation::ClientProcess) => return process(end.client_process()),
+        (Some(end), Operation::ServerProcess) => return process(end.server_process()),
+        (Some(end), operation) => end.perform(operation),
+    };
+    match result {
+        Ok(outcome) => Answer::Outcome(outcome),
+        Err(failure) => failure.into_answer(),
+    }
+}
+
+/// Why there is no outcome, or only an error.
+enum Failure {
+    Io(io::Error),
+    /// The interface has no such thing.
+    Inexpressible,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Failure {
+    fn into_answer(self) -> Answer {
+        match self {
+            Self::Inexpressible => {
+                Answer::Trouble("the blocking interface has no such thing".to_owned())
+            }
+            Self::Io(error) => match error.win32() {
+                Some(code) => Answer::Outcome(Outcome::Failed(code)),
+                None => Answer::Trouble(format!("an error that Windows does not know: {error}")),
+            },
+        }
+    }
+}
+
+fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
+    if create.wait_mode == WaitMode::NoWait {
+        return Err(Failure::Inexpressible);
+    }
+    let timeout = match create.timeout {
+        DefaultTimeout::After(time) => time,
+        DefaultTimeout::Forever => Duration::MAX,
+    };
+    let server = ServerOptions::new()
+        .pipe_mode(create.pipe_type.into())
+        .read_mode(create.read_mode.into())
+        .access_inbound(create.direction != Direction::Outbound)
+        .access_outbound(create.direction != Direction::Inbound)
+        .first_pipe_instance(create.first)
+        .max_instances(usize::try_from(create.max.0).unwrap_or(usize::MAX))
+        .in_buffer_size(create.in_quota)
+        .out_buffer_size(create.out_quota)
+        .default_timeout(timeout)
+        .create(address(&create.place, suffix))?;
+    Ok(End::Server(server))
+}
+
+fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
+    let (read, write) = match open.access {
+        Rights::Both => (true, true),
+        Rights::Read => (true, false),
+        Rights::Write => (false, true),
+        Rights::None => (false, false),
+    };
+    let client = ClientOptions::new()
+        .read(read)
+        .write(write)
+        .open(address(&open.place, suffix))?;
+    Ok(End::Client(client))
+}
+
+fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> {
+    match operation {
+        Operation::Wait { place, timeout } => {
+            ntpipe::wait(address(place, suffix), wait_time(*timeout))?;
+            Ok(Outcome::Done)
+        }
+        Operation::Call {
+            place,
+            data,
+            size,
+            timeout,
+        } => {
+            let mut reply = vec![0; *size];
+            let address = address(place, suffix);
+            let read = ntpipe::call(address, data, &mut reply, wait_time(*timeout))?;
+            Ok(outcome(reply, read))
+        }
+        _ => Err(Failure::Inexpressible),
+    }
+}
+
+impl End {
+    fn perform(self, operation: &Operation) -> Result<Outcome, Failure> {
+        match operation {
+            Operation::Close => drop(self),
+            Operation::Connect { within } => return self.connect(*within),
+            Operation::Disconnect => self.server()?.disconnect()?,
+            Operation::Write { data, within } => {
+                self.stream().set_write_timeout(*within)?;
+                return Ok(Outcome::Wrote(self.stream().write_message(data)?));
+            }
+            Operation::Read { size, within } => {
+                self.stream().set_read_timeout(*within)?;
+                let mut data = vec![0; *size];
+                let read = self.stream().read_message(&mut data)?;
+                return Ok(outcome(data, read));
+            }
+            Operation::Peek { size } => return self.peek(*size),
+            Operation::Flush { within } => {
+                self.stream().set_write_timeout(*within)?;
+                self.stream().flush()?;
+            }
+            Operation::Transact { data, size, within } => {
+                self.stream().set_read_timeout(*within)?;
+                let mut reply = vec![0; *size];
+                let read = self.stream().transact(data, &mut reply)?;
+                return Ok(outcome(reply, read));
+            }
+            Operation::SetMode(SetMode {
+                read_mode,
+                wait_mode: WaitMode::Wait,
+            }) => self.stream().set_read_mode((*read_mode).into())?,
+            Operation::Info => return self.tell(),
+            _ => return Err(Failure::Inexpressible),
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn stream(&self) -> &PipeStream {
+        match self {
+            Self::Server(server) => server,
+            Self::Client(client) => client,
+        }
+    }
+
+    fn server(&self) -> Result<&NamedPipeServer, Failure> {
+        match self {
+            Self::Server(server) => Ok(server),
+            Self::Client(_) => Err(Failure::Inexpressible),
+        }
+    }
+
+    /// In Rust it is no error that the client has come already; here it is told apart again.
+    fn connect(&self, within: Option<Duration>) -> Result<Outcome, Failure> {
+        let server = self.server()?;
+        let came = server.client_process_id().is_ok();
+        match within {
+            Some(time) => server.connect_timeout(time)?,
+            None => server.connect()?,
+        }
+        Ok(match came {
+            true => Outcome::Failed(Error::PIPE_CONNECTED),
+            false => Outcome::Done,
+        })
+    }
+
+    fn peek(&self, size: usize) -> Result<Outcome, Failure> {
+        let mut data = vec![0; size];
+        let peek = self.stream().peek(&mut data)?;
+        data.truncate(peek.len);
+        let pipe_type = PipeType::from(self.info()?.mode);
+        let facts = Facts::default()
+            .with("avail", peek.available)
+            .with("left", peek.left_this_message(pipe_type))
+            .with("messages", peek.messages);
+        Ok(Outcome::Told {
+            data: Some(data),
+            facts,
+        })
+    }
+
+    fn info(&self) -> io::Result<PipeInfo> {
+        match self {
+            Self::Server(server) => server.info(),
+            Self::Client(client) => client.info(),
+        }
+    }
+
+    fn tell(&self) -> Result<Outcome, Failure> {
+        let info = self.info()?;
+        let instances = match self {
+            Self::Server(server) => server.instances()?,
+            Self::Client(client) => client.instances()?,
+        };
+        let facts = Facts::default()
+            .with(
+                "end",
+                match info.end {
+                    PipeEnd::Server => "server",
+                    _ => "client",
+                },
+            )
+            .with("type", mode(info.mode))
+            .with("in", info.in_buffer_size)
+            .with("out", info.out_buffer_size)
+            .with("max", info.max_instances)
+            .with("read", mode(self.stream().read_mode()))
+            .with("wait", "yes")
+            .with("instances", instances);
+        Ok(Outcome::Told { data: None, facts })
+    }
+
+    fn client_process(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.client_process_id()?,
+            Self::Client(client) => client.client_process_id()?,
+        })
+    }
+
+    fn server_process(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.server_process_id()?,
+            Self::Client(client) => client.server_process_id()?,
+        })
+    }
+}
+
+fn process(result: Result<u32, Failure>) -> Answer {
+    result.map_or_else(Failure::into_answer, Answer::Process)
+}
+
+fn outcome(mut data: Vec<u8>, read: ReadInfo) -> Outcome {
+    data.truncate(read.len);
+    Outcome::Read {
+        data,
+        more: read.more,
+    }
+}
+
+fn mode(mode: PipeMode) -> &'static str {
+    match ReadMode::from(mode) {
+        ReadMode::Byte => "byte",
+        ReadMode::Message => "message",
+    }
+}
+
+fn address(place: &Where, suffix: &str) -> String {
+    match place {
+        Where::Name(name) => format!(r"\\.\pipe\{name}-{suffix}"),
+        Where::Path(path) => path.clone(),
+    }
+}
+
+fn wait_time(timeout: WaitTimeout) -> Option<Duration> {
+    match timeout {
+        WaitTimeout::Default => None,
+        WaitTimeout::Forever => Some(Duration::MAX),
+        WaitTimeout::After(time) => Some(time),
+    }
+}

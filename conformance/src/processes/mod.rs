@@ -1,0 +1,239 @@
+//! Real processes: one holds all server ends, each other actor lives in one of its own.
+//!
+//! The processes are this program again, as [workers](work); the driver sends each the steps of
+//! its actors. A worker does every operation in a thread of its own, so that any can wait.
+//!
+//! Whether an operation pends is not a matter of time: it does when no thread of any worker runs
+//! and none can be woken but by a next step; see [`still`].
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::{Action, Driver, Label, Operation, Outcome, Patience, Step, Tag, Trouble};
+
+mod child;
+use child::Worker;
+
+mod ends;
+
+mod still;
+
+mod wire;
+use wire::{Answer, Request};
+
+mod worker;
+pub use worker::work;
+
+/// The driver of real processes, over the blocking interface of `ntpipe`.
+#[derive(Debug)]
+pub struct Processes {
+    program: PathBuf,
+    /// Where the names live; made for the first case.
+    directory: Option<PathBuf>,
+    case: u64,
+    deadline: Instant,
+    /// By the process of their actors.
+    workers: BTreeMap<Label, Worker>,
+    /// The processes of this case, the dead ones too.
+    ids: BTreeMap<u32, Label>,
+    operations: BTreeMap<Tag, Id>,
+    next: u64,
+}
+
+/// An operation, and the process that does it.
+#[derive(Debug, Clone)]
+struct Id {
+    process: Label,
+    number: u64,
+}
+
+impl Processes {
+    /// A driver without any process yet; `program` is this crate's.
+    pub fn new(program: &Path) -> Self {
+        Self {
+            program: program.to_owned(),
+            directory: None,
+            case: 0,
+            deadline: Instant::now(),
+            workers: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// Begins the operation of a step in the actor's process, which is started if need be.
+    fn begin(&mut self, process: Label, step: &Step) -> Result<Id, Trouble> {
+        if !self.workers.contains_key(&process) {
+            let directory = self.directory.as_deref().unwrap_or(Path::new("/"));
+            let worker = Worker::start(&self.program, directory, &self.case.to_string())
+                .map_err(|error| Trouble(format!("no worker can be started: {error}")))?;
+            self.ids.insert(worker.id(), process.clone());
+            self.workers.insert(process.clone(), worker);
+        }
+        let id = Id {
+            process,
+            number: self.next,
+        };
+        self.next += 1;
+        match self.exchange(&id, &Request::Begin(id.number, step.text.clone()))? {
+            Answer::Begun => Ok(id),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What has become of an operation, when it has finished or nothing moves any more.
+    fn outcome(&mut self, id: &Id, patience: Patience) -> Result<Outcome, Trouble> {
+        let request = match patience {
+            Patience::Long => Request::Await(id.number),
+            Patience::Brief => {
+                self.settle()?;
+                Request::Ask(id.number)
+            }
+        };
+        match self.exchange(id, &request)? {
+            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Process(number) => match self.ids.get(&number) {
+                Some(label) => Ok(Outcome::Process(label.clone())),
+                None => Err(Trouble(format!("process {number} is none of this case"))),
+            },
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until no thread of any worker runs; then nothing happens before the next step.
+    fn settle(&mut self) -> Result<(), Trouble> {
+        let mut before = None;
+        loop {
+            let now = self.look()?;
+            if now.is_some() && now == before {
+                return Ok(());
+            }
+            if Instant::now() >= self.deadline {
+                return Err(Trouble("the workers did not come to rest".to_owned()));
+            }
+            before = now;
+            std::thread::yield_now();
+        }
+    }
+
+    /// What all workers say of their threads; `None` if one of those runs.
+    fn look(&mut self) -> Result<Option<Vec<String>>, Trouble> {
+        for worker in self.workers.values_mut() {
+            worker.send(&Request::Look)?;
+        }
+        let mut all = Some(Vec::new());
+        for worker in self.workers.values() {
+            match (worker.receive(self.deadline)?, &mut all) {
+                (Answer::Still(threads), Some(all)) => all.push(threads),
+                (Answer::Still(_), None) => {}
+                (Answer::Moving, all) => *all = None,
+                (other, _) => return Err(unexpected(&other)),
+            }
+        }
+        Ok(all)
+    }
+
+    fn exchange(&mut self, id: &Id, request: &Request) -> Result<Answer, Trouble> {
+        let worker = self.workers.get_mut(&id.process);
+        let worker = worker.ok_or_else(|| Trouble(format!("{} is dead", id.process)))?;
+        worker.send(request)?;
+        worker.receive(self.deadline)
+    }
+
+    fn id(&self, tag: &Tag) -> Result<Id, Trouble> {
+        let id = self.operations.get(tag).cloned();
+        id.ok_or_else(|| Trouble(format!("nothing is called {tag}")))
+    }
+
+    fn kill(&mut self, process: &Label) -> Result<Outcome, Trouble> {
+        match self.workers.remove(process) {
+            Some(worker) => drop(worker),
+            None => return Err(Trouble(format!("{process} has no process"))),
+        }
+        // The survivors hear of it from the kernel.
+        self.settle()?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Driver for Processes {
+    fn name(&self) -> &'static str {
+        "processes"
+    }
+
+    fn start(&mut self) -> Result<(), Trouble> {
+        if self.directory.is_none() {
+            let made = make_directory();
+            self.directory = Some(made.map_err(|error| Trouble(error.to_string()))?);
+        }
+        self.case += 1;
+        self.deadline = Instant::now() + WATCHDOG;
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
+        let (id, patience) = match &step.action {
+            Action::Begin {
+                actor,
+                operation: Operation::Kill,
+                ..
+            } => return self.kill(&actor.process()),
+            Action::Begin { tag, actor, .. } => {
+                let id = self.begin(actor.process(), step)?;
+                if let Some(tag) = tag {
+                    self.operations.insert(tag.clone(), id.clone());
+                }
+                (id, step.patience())
+            }
+            Action::Check(tag) => (self.id(tag)?, step.patience()),
+            Action::Cancel(tag) => return Err(Trouble(format!("{tag} cannot be cancelled"))),
+        };
+        let outcome = self.outcome(&id, patience)?;
+        // What the step set free in other processes happens before the next one.
+        if !self.operations.is_empty() {
+            self.settle()?;
+        }
+        Ok(outcome)
+    }
+
+    fn finish(&mut self) {
+        self.workers.clear();
+        self.ids.clear();
+        self.operations.clear();
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.workers.clear();
+        if let Some(directory) = &self.directory {
+            // It lies among the temporary files; there is nobody to tell.
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+fn make_directory() -> io::Result<PathBuf> {
+    let mut number = 0_u32;
+    loop {
+        let name = format!("ntpipe-conformance-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> Trouble {
+    Trouble(format!("the worker says `{answer}`"))
+}
+
+/// How long a case may take.
+const WATCHDOG: Duration = Duration::from_secs(20);

@@ -1,0 +1,147 @@
+//! The worker: a process that holds ends of pipes, and does what the driver says.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::ends::{End, perform};
+use super::still::look;
+use super::wire::{Answer, Request};
+use crate::{Action, Label, Operation, Outcome, Step};
+
+/// Does what the driver says, line by line, until it says nothing more.
+///
+/// `suffix` makes the pipes' names the case's own.
+///
+/// # Errors
+/// When the driver can't be heard or told any more.
+pub fn work(suffix: &str) -> io::Result<()> {
+    let mut worker = Worker {
+        suffix: suffix.to_owned(),
+        ends: Ends::default(),
+        operations: BTreeMap::new(),
+    };
+    let mut output = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let answer = worker.answer(&line?);
+        writeln!(output, "{answer}")?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// The ends that this process holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ends(Arc<Mutex<BTreeMap<Label, End>>>);
+
+impl Ends {
+    pub(super) fn insert(&self, label: Label, end: End) {
+        self.lock().insert(label, end);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Label, End>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    suffix: String,
+    ends: Ends,
+    operations: BTreeMap<u64, Progress>,
+}
+
+enum Progress {
+    UnderWay(Receiver<Answer>),
+    Finished(Answer),
+}
+
+impl Worker {
+    fn answer(&mut self, line: &str) -> Answer {
+        let result = match Request::parse(line) {
+            Some(Request::Begin(number, step)) => self.begin(number, &step),
+            Some(Request::Await(number)) => self.progress(number).map(Progress::wait),
+            Some(Request::Ask(number)) => self.progress(number).map(Progress::ask),
+            Some(Request::Look) => match look() {
+                Ok(Some(threads)) => Ok(Answer::Still(threads)),
+                Ok(None) => Ok(Answer::Moving),
+                Err(error) => Err(format!("threads cannot be looked at: {error}")),
+            },
+            None => Err(format!("nobody knows what `{line}` means")),
+        };
+        result.unwrap_or_else(Answer::Trouble)
+    }
+
+    fn begin(&mut self, number: u64, step: &str) -> Result<Answer, String> {
+        let Action::Begin {
+            actor, operation, ..
+        } = Step::parse(step, 0)?.action
+        else {
+            return Err(format!("`{step}` begins nothing"));
+        };
+        let end = self.end(&actor, &operation)?;
+        let (sender, receiver) = mpsc::channel();
+        let (ends, suffix) = (self.ends.clone(), self.suffix.clone());
+        let operate = move || {
+            // The end is let go before the answer: then a close by a next step closes it.
+            let answer = perform(&ends, &suffix, &actor, end, &operation);
+            // The driver may have lost interest.
+            let _ = sender.send(answer);
+        };
+        thread::Builder::new()
+            .spawn(operate)
+            .map_err(|error| format!("no thread: {error}"))?;
+        self.operations.insert(number, Progress::UnderWay(receiver));
+        Ok(Answer::Begun)
+    }
+
+    /// The end for an operation; a close takes it away.
+    fn end(&self, actor: &Label, operation: &Operation) -> Result<Option<End>, String> {
+        let mut ends = self.ends.lock();
+        let end = match operation {
+            Operation::Close => ends.remove(actor),
+            _ => ends.get(actor).cloned(),
+        };
+        match (operation.needs_end(), end) {
+            (true, None) => Err(format!("{actor} is not open")),
+            (false, Some(_)) => Err(format!("{actor} is already open")),
+            (_, end) => Ok(end),
+        }
+    }
+
+    fn progress(&mut self, number: u64) -> Result<&mut Progress, String> {
+        let progress = self.operations.get_mut(&number);
+        progress.ok_or_else(|| format!("there is no operation {number}"))
+    }
+}
+
+impl Progress {
+    /// What came of the operation, once it has finished.
+    fn wait(&mut self) -> Answer {
+        if let Self::UnderWay(receiver) = self {
+            *self = Self::Finished(receiver.recv().unwrap_or_else(|_| panicked()));
+        }
+        self.ask()
+    }
+
+    /// What came of the operation, if it has finished.
+    fn ask(&mut self) -> Answer {
+        if let Self::UnderWay(receiver) = self {
+            let answer = match receiver.try_recv() {
+                Err(TryRecvError::Empty) => return Answer::Outcome(Outcome::Pending),
+                Ok(answer) => answer,
+                Err(TryRecvError::Disconnected) => panicked(),
+            };
+            *self = Self::Finished(answer);
+        }
+        match self {
+            Self::Finished(answer) => answer.clone(),
+            Self::UnderWay(_) => Answer::Outcome(Outcome::Pending),
+        }
+    }
+}
+
+fn panicked() -> Answer {
+    Answer::Trouble("the operation panicked".to_owned())
+}
