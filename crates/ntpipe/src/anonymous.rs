@@ -135,6 +135,16 @@ impl PipeReader {
 }
 
 impl PipeWriter {
+    /// As [`PipeStream::flush`]; it is here too lest [`io::Write::flush`], which does not wait, is
+    /// found first where that trait is in scope.
+    ///
+    /// # Errors
+    /// As [`PipeStream::flush`].
+    #[doc(alias = "FlushFileBuffers")]
+    pub fn flush(&self) -> io::Result<()> {
+        PipeStream::flush(self)
+    }
+
     /// What the pipe is: as on Windows, one instance of a byte pipe.
     #[doc(alias = "GetNamedPipeInfo")]
     #[must_use]

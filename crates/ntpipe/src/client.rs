@@ -37,6 +37,16 @@ impl NamedPipeClient {
         })
     }
 
+    /// As [`PipeStream::flush`]; it is here too lest [`io::Write::flush`], which does not wait, is
+    /// found first where that trait is in scope.
+    ///
+    /// # Errors
+    /// As [`PipeStream::flush`].
+    #[doc(alias = "FlushFileBuffers")]
+    pub fn flush(&self) -> io::Result<()> {
+        PipeStream::flush(self)
+    }
+
     /// What the pipe is.
     ///
     /// # Errors

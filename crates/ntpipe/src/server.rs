@@ -100,6 +100,16 @@ impl NamedPipeServer {
         self.handle.close();
     }
 
+    /// As [`PipeStream::flush`]; it is here too lest [`io::Write::flush`], which does not wait, is
+    /// found first where that trait is in scope.
+    ///
+    /// # Errors
+    /// As [`PipeStream::flush`].
+    #[doc(alias = "FlushFileBuffers")]
+    pub fn flush(&self) -> io::Result<()> {
+        PipeStream::flush(self)
+    }
+
     /// What the pipe is.
     ///
     /// # Errors

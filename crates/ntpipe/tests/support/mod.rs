@@ -330,6 +330,18 @@ pub(crate) fn is_asleep(thread: i32) -> bool {
     stat.rsplit_once(") ").unwrap().1.starts_with('S')
 }
 
+/// Waits until all other threads of this process sleep.
+pub(crate) fn others_sleep() {
+    let me = rustix::thread::gettid().as_raw_nonzero().get();
+    let others = fs::read_dir("/proc/self/task").unwrap().map(|entry| {
+        let thread = entry.unwrap().file_name().into_string().unwrap();
+        thread.parse().unwrap()
+    });
+    for other in others.filter(|thread| *thread != me) {
+        until(|| is_asleep(other));
+    }
+}
+
 /// The descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
