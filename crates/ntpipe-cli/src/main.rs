@@ -7,9 +7,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod call;
+mod connect;
 mod demo;
+mod entry;
+mod exec;
 mod failure;
+mod info;
+mod list;
+mod listen;
 mod name;
+mod relay;
 
 use failure::Failure;
 
@@ -27,6 +35,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Listen(listen::Listen),
+    Connect(connect::Connect),
+    Call(call::Call),
+    List(list::List),
+    Info(info::Info),
     #[command(hide = true)]
     DemoPeer(demo::peer::DemoPeer),
 }
@@ -35,6 +48,11 @@ impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
             Self::Demo(demo) => demo.run(),
+            Self::Listen(listen) => listen.run(),
+            Self::Connect(connect) => connect.run(),
+            Self::Call(call) => call.run(),
+            Self::List(list) => list.run(),
+            Self::Info(info) => info.run(),
             Self::DemoPeer(peer) => peer.run(),
         }
     }
@@ -54,7 +72,10 @@ Environment:
               $XDG_RUNTIME_DIR/ntpipe, or ntpipe-UID among the temporary files
 
 Examples:
-  ntpipe demo                             does it work here? sends files both ways, checks them";
+  ntpipe demo                             does it work here? sends files both ways, checks them
+  ntpipe listen --message chat            in one shell ...
+  ntpipe connect --message --wait 10 chat ... and in another: type lines
+  ntpipe list                             which pipes are there, and whose";
 
 fn main() -> ExitCode {
     match Cli::parse().command.run() {
