@@ -191,21 +191,16 @@ const HINTS: &[(Error, &str)] = &[
 
 /// Adds what the owner of the name can tell.
 fn explain(name: &PipeName, error: Option<Error>, message: &mut String, hint: &mut Option<String>) {
-    if ![
-        Some(Error::PIPE_BUSY),
-        Some(Error::SEM_TIMEOUT),
-        Some(Error::ACCESS_DENIED),
-    ]
-    .contains(&error)
-    {
+    let explained = [Error::PIPE_BUSY, Error::SEM_TIMEOUT, Error::ACCESS_DENIED];
+    if !explained.map(Some).contains(&error) {
         return;
     }
     let Ok(info) = ntpipe::info(name.to_string()) else {
         return;
     };
     if error == Some(Error::ACCESS_DENIED) {
-        let (pid, program) = (info.server_process_id, program(info.server_process_id));
-        *message += &format!("; process {pid} ({program}) serves this name");
+        let pid = info.server_process_id;
+        *message += &format!("; process {pid} ({}) serves this name", program(pid));
         return;
     }
     let used = info.instances.saturating_sub(info.listening);

@@ -143,11 +143,13 @@ impl Listen {
 
     fn create_failure(&self, error: &io::Error) -> Failure {
         let failure = Failure::pipe("create", &self.name, error);
-        let exists = ntpipe::info(self.name.to_string()).is_ok();
-        if error.win32() == Some(Error::ACCESS_DENIED) && exists {
-            return failure.hint("the name exists already: choose another, or end that process");
+        let taken = [Error::ACCESS_DENIED, Error::PIPE_BUSY].map(Some);
+        match ntpipe::info(self.name.to_string()) {
+            Ok(_) if taken.contains(&error.win32()) => {
+                failure.hint("the name exists already: choose another, or end that process")
+            }
+            Ok(_) | Err(_) => failure,
         }
-        failure
     }
 }
 

@@ -114,6 +114,10 @@ impl DemoPeer {
             .open_timeout(&self.name, PATIENCE)?;
         transfer::send(&pipe, self.mode, &mut file)?;
         let arrived = transfer::receive(&pipe, self.mode, Way::Outbound, self.bytes, progress)?;
+        // Leaving before the server has seen us would be as if we had never come.
+        if (&pipe).read(&mut [0])? > 0 {
+            return Err(io::Error::other("more arrived than was sent"));
+        }
         tell(&Report::Arrived(arrived))
     }
 }
