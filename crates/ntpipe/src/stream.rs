@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{
     Begun, Charge, Incoming, OpId, Outgoing, Peek, Read, Reader, Reading, Withdrawal, Writer,
@@ -44,6 +44,8 @@ pub struct PipeStream {
     pub(crate) write_timeout: AtomicU64,
     read: Mutex<ReadSide>,
     write: Mutex<WriteSide>,
+    /// A client that was on its way has arrived, or has not.
+    arrived: [Condvar; 2],
 }
 
 #[derive(Debug)]
@@ -65,11 +67,16 @@ struct WriteSide {
 #[derive(Clone, Debug)]
 enum Slot {
     Linked(Arc<Link>),
+    /// A client has the instance, but its memory is not here yet.
+    Arriving,
     Absent(EndState),
 }
 
-/// Attempts to withdraw a write that a reader is just taking before the peer counts as broken.
-const CONTESTED_LIMIT: u32 = 100_000;
+/// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
+/// in the middle of a few instructions to take that long.
+const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
+/// How long to wait before asking it again.
+const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
 
 impl PipeStream {
     /// An end without a connection.
@@ -90,7 +97,15 @@ impl PipeStream {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
             }),
+            arrived: Default::default(),
         }
+    }
+
+    /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
+    /// the instance is connected from here on.
+    pub(crate) fn expect_client(&self) {
+        lock(&self.read).link = Slot::Arriving;
+        lock(&self.write).link = Slot::Arriving;
     }
 
     /// Begins a new connection.
@@ -98,15 +113,36 @@ impl PipeStream {
         let mut read = lock(&self.read);
         let mut write = lock(&self.write);
         read.reader = new_reader(&self.terms);
+        // Who still waits has waited for another connection, and will find that out.
+        read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.link = Slot::Linked(Arc::clone(link));
+        self.arrived.iter().for_each(Condvar::notify_all);
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
         lock(&self.read).link = Slot::Absent(state);
         lock(&self.write).link = Slot::Absent(state);
+        self.arrived.iter().for_each(Condvar::notify_all);
+    }
+
+    /// The side of this end that reads, once a client that is on its way has arrived. The service
+    /// thread bounds how long that takes.
+    fn read_side(&self) -> MutexGuard<'_, ReadSide> {
+        let [arrived, _] = &self.arrived;
+        let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
+        let side = arrived.wait_while(lock(&self.read), is_on_its_way);
+        side.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`read_side`](Self::read_side), the side that writes.
+    fn write_side(&self) -> MutexGuard<'_, WriteSide> {
+        let [_, arrived] = &self.arrived;
+        let is_on_its_way = |side: &mut WriteSide| matches!(side.link, Slot::Arriving);
+        let side = arrived.wait_while(lock(&self.write), is_on_its_way);
+        side.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn terms(&self) -> &Terms {
@@ -163,7 +199,7 @@ impl PipeStream {
     ) -> Result<Read, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read);
+        let mut side = self.read_side();
         let mut op = Reading::default();
         let ReadSide {
             link,
@@ -179,41 +215,39 @@ impl PipeStream {
                 return Ok(read);
             }
         }
+        let link = match &side.link {
+            Slot::Linked(link) => Arc::clone(link),
+            Slot::Absent(state) => return Err(self.refused(Operation::Read, *state)),
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+        };
         let turn = side.take_turn();
-        self.read_in_turn(side, turn, op, dst, deadline)
+        self.read_in_turn(side, &link, turn, op, dst, deadline)
     }
 
     /// Reads once the turn has come, and data with it.
     fn read_in_turn<'a>(
         &'a self,
         mut side: MutexGuard<'a, ReadSide>,
+        link: &Arc<Link>,
         turn: u64,
         mut op: Reading,
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
-        let link = match &side.link {
-            Slot::Linked(link) => Arc::clone(link),
-            Slot::Absent(state) => {
-                let state = *state;
-                side.leave(turn);
-                return Err(self.refused(Operation::Read, state));
-            }
-        };
         let result = loop {
-            if !side.link.is(&link) {
+            if !side.link.is(link) {
                 break Err(Error::PIPE_NOT_CONNECTED);
             }
-            let (rings, tail) = (link.rings(), Incoming::tail(&*link));
+            let (rings, tail) = (link.rings(), Incoming::tail(&**link));
             let moved = || {
-                Incoming::tail(&*link) != tail
+                Incoming::tail(&**link) != tail
                     || link.rings() != rings
                     || link.peer() != Peer::Connected
             };
             let first = side.turns.front() == Some(&turn);
             if first {
                 let mode = self.mode();
-                match self.try_read(&link, &mut side.reader, &mut op, mode, dst) {
+                match self.try_read(link, &mut side.reader, &mut op, mode, dst) {
                     Ok(Poll::Ready(read)) => break Ok(read),
                     Err(error) => break Err(error),
                     Ok(Poll::Pending) => {}
@@ -228,27 +262,44 @@ impl PipeStream {
                 continue;
             }
             if first {
-                lock(&self.read).reader.ask(&*link, dst.len() - op.filled());
+                let mut side = lock(&self.read);
+                if side.link.is(link) {
+                    side.reader.ask(&**link, dst.len() - op.filled());
+                }
             }
             link.sleep(Wait::Data, deadline, moved);
             side = lock(&self.read);
-            if first && side.link.is(&link) {
-                // What a dead writer had completed depends on what was asked for.
-                let whole = match link.peer() {
-                    Peer::Gone => side.reader.writer_gone(&*link),
-                    Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
-                };
-                side.reader.ask(&*link, 0);
-                if let Err(error) = whole {
-                    break Err(link.poison(error));
-                }
+        };
+        let result = match result {
+            Err(error) if error == Error::SEM_TIMEOUT => {
+                self.give_up_asking(&mut side, link, turn, &mut op, dst)
             }
+            done => done,
         };
         side.leave(turn);
-        if !side.turns.is_empty() {
-            link.wake_own();
-        }
         result
+    }
+
+    /// The time is up. A write may have counted on what this read asked for: then it has it.
+    fn give_up_asking(
+        &self,
+        side: &mut ReadSide,
+        link: &Arc<Link>,
+        turn: u64,
+        op: &mut Reading,
+        dst: &mut [u8],
+    ) -> Result<Read, Error> {
+        if side.turns.front() != Some(&turn) || !side.link.is(link) {
+            return Err(Error::SEM_TIMEOUT);
+        }
+        side.reader.ask(&**link, 0);
+        match self.try_read(link, &mut side.reader, op, self.mode(), dst)? {
+            Poll::Ready(read) => Ok(read),
+            Poll::Pending => {
+                side.reader.stop_asking(&**link);
+                Err(Error::SEM_TIMEOUT)
+            }
+        }
     }
 
     /// One look at the lane; it tells the peer what it took.
@@ -273,6 +324,9 @@ impl PipeStream {
             Ok(())
         };
         let result = whole.and_then(|()| reader.read(op, link, mode, dst));
+        if result != Ok(Poll::Pending) {
+            reader.stop_asking(link);
+        }
         if reader.position() != before {
             link.wake_peer(Wait::Room);
         }
@@ -283,10 +337,11 @@ impl PipeStream {
     pub(crate) fn peek_into(&self, dst: &mut [u8]) -> Result<Peek, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read);
+        let mut side = self.read_side();
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Peek, state)),
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
         };
         let peer = link.peer();
         match peer {
@@ -325,11 +380,12 @@ impl PipeStream {
     ) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.write);
+        let mut side = self.write_side();
         let WriteSide { link, writer } = &mut *side;
         let link = match link {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
         };
         match link.peer() {
             Peer::Connected => {}
@@ -345,11 +401,7 @@ impl PipeStream {
             Begun::Done => Ok(()),
             Begun::Pending(id) => {
                 let link = Arc::clone(link);
-                let result = self.finish_write(side, &link, id, src, deadline);
-                if link.is_waiting(Wait::Room) {
-                    link.wake_own();
-                }
-                result
+                self.finish_write(side, &link, id, src, deadline)
             }
         }
     }
@@ -363,59 +415,63 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
-        loop {
+        let mut contested = None;
+        let result = loop {
             if !side.link.is(link) {
                 return Err(Error::PIPE_NOT_CONNECTED);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
             link.wake_peer(Wait::Data);
-            if resumed.map_err(|error| link.poison(error))?.is_ready() {
-                return Ok(());
+            match resumed {
+                Ok(Poll::Ready(())) => break Ok(()),
+                Ok(Poll::Pending) => {}
+                Err(error) => break Err(link.poison(error)),
             }
             match peer {
                 Peer::Connected => {}
-                Peer::Gone => return Err(Error::BROKEN_PIPE),
-                Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-                Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+                Peer::Gone => break Err(Error::BROKEN_PIPE),
+                Peer::Disconnected => break Err(Error::PIPE_NOT_CONNECTED),
+                Peer::Corrupt => break Err(link.poison(Error::INVALID_DATA)),
             }
+            let mut until = deadline;
             if expired(deadline) {
-                match self.withdraw(&mut side, link, id)? {
-                    Withdrawal::Withdrawn => return Err(Error::SEM_TIMEOUT),
-                    Withdrawal::Completed | Withdrawal::Contested => continue,
+                let withdrawal = side.writer.withdraw(&**link, id);
+                link.wake_peer(Wait::Data);
+                match withdrawal {
+                    Ok(Withdrawal::Withdrawn) => break Err(Error::SEM_TIMEOUT),
+                    Ok(Withdrawal::Completed) => continue,
+                    Err(error) => break Err(link.poison(error)),
+                    Ok(Withdrawal::Contested) => {}
                 }
+                // The reader decides within a few instructions, if it runs; it need not tell.
+                let since = *contested.get_or_insert_with(Instant::now);
+                if since.elapsed() > CONTESTED_LIMIT {
+                    break Err(link.poison(Error::INVALID_DATA));
+                }
+                until = Instant::now().checked_add(CONTESTED_PAUSE);
             }
             drop(side);
-            wait_for_room(link, rings, taken, deadline);
+            wait_for_room(link, rings, taken, until);
             side = lock(&self.write);
+        };
+        // Other writes and flushes of this end may depend on this one. They look at the bell under
+        // this lock, so that they see the ring or what it is about.
+        if side.writer.has_waiters() {
+            link.wake_own();
         }
-    }
-
-    /// Takes a pending write back.
-    fn withdraw(&self, side: &mut WriteSide, link: &Link, id: OpId) -> Result<Withdrawal, Error> {
-        for _ in 0..CONTESTED_LIMIT {
-            let withdrawal = side
-                .writer
-                .withdraw(link, id)
-                .map_err(|error| link.poison(error))?;
-            if withdrawal != Withdrawal::Contested || link.peer() != Peer::Connected {
-                link.wake_peer(Wait::Data);
-                return Ok(withdrawal);
-            }
-            // The reader decides within a few instructions, if it runs.
-            std::thread::yield_now();
-        }
-        Err(link.poison(Error::INVALID_DATA))
+        result
     }
 
     /// `FlushFileBuffers`: waits until the peer has read everything written so far.
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.write);
+        let mut side = self.write_side();
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
         };
         match link.peer() {
             Peer::Connected => {}
@@ -462,10 +518,11 @@ impl PipeStream {
         if !duplex || self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
-        let mut side = lock(&self.read);
+        let mut side = self.read_side();
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Transact, state)),
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
         };
         let is_empty = side
             .reader
@@ -483,7 +540,7 @@ impl PipeStream {
             side.leave(turn);
             return Err(error);
         }
-        self.read_in_turn(side, turn, Reading::default(), reply, deadline)
+        self.read_in_turn(side, &link, turn, Reading::default(), reply, deadline)
     }
 
     /// The answer of the state tables, as an error or not.
@@ -513,6 +570,7 @@ impl Slot {
     fn state(&self) -> Result<EndState, Error> {
         match self {
             Self::Absent(state) => Ok(*state),
+            Self::Arriving => Ok(EndState::Connected),
             Self::Linked(link) => match link.peer() {
                 Peer::Connected => Ok(EndState::Connected),
                 Peer::Gone => Ok(EndState::Closing),
@@ -533,6 +591,11 @@ impl ReadSide {
 
     fn leave(&mut self, turn: u64) {
         self.turns.retain(|other| *other != turn);
+        if !self.turns.is_empty()
+            && let Slot::Linked(link) = &self.link
+        {
+            link.wake_own();
+        }
     }
 }
 

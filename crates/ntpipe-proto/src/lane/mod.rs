@@ -53,7 +53,7 @@ pub trait Outgoing {
     fn store_header(&self, at: Pos, header: Header);
     /// Stores payload bytes of a record that is not published yet; never crosses the ring's end.
     fn store(&self, at: Pos, src: &[u8]);
-    /// Marks a published record as withdrawn.
+    /// Marks a published record as withdrawn, with release ordering: after the marks before it.
     fn mark_withdrawn(&self, at: Pos, header: Header);
     /// Publishes the number of payload bytes that live writes have offered.
     fn offer(&self, offered: u64);
@@ -75,7 +75,7 @@ pub trait Incoming {
     fn tail(&self) -> Pos;
     /// The number of payload bytes that live writes have offered. Unchecked.
     fn offered(&self) -> u64;
-    /// The header of the record at `at`. Unchecked.
+    /// The header of the record at `at`, its flags with acquire ordering. Unchecked.
     fn header(&self, at: Pos) -> Header;
     /// Copies payload bytes out; never crosses the ring's end.
     fn load(&self, at: Pos, dst: &mut [u8]);

@@ -78,6 +78,8 @@ pub struct Reader {
     /// The bytes of the message under way that were not taken, as its writer announced them.
     message_left: u64,
     asked: u64,
+    /// What it asked for before it gave up.
+    credit: u64,
     gone: Option<Gone>,
 }
 
@@ -137,6 +139,7 @@ impl Reader {
             within_message: false,
             message_left: 0,
             asked: 0,
+            credit: 0,
             gone: None,
         }
     }
@@ -246,14 +249,25 @@ impl Reader {
         Ok(self.peek_record(lane)?.is_none())
     }
 
-    /// Says how many bytes a waiting read asks for, or 0 when it waits no longer.
+    /// Says how many bytes a waiting read asks for, or 0 when it gives up.
     ///
     /// After either, read once more before sleeping or giving up: the writer may have counted on
-    /// the bytes that were asked for.
+    /// the bytes that were asked for. Reading lowers what is asked for.
     pub fn ask(&mut self, lane: &impl Incoming, bytes: usize) {
+        // What was asked for last still counts for a writer that is found gone at that one look.
+        self.credit = self.asked;
         self.asked = count(bytes);
         lane.ask(self.asked);
         lane.fence(); // pairs with the writer's fence between its tail and its question
+    }
+
+    /// The read that asked has ended.
+    pub fn stop_asking(&mut self, lane: &impl Incoming) {
+        self.credit = 0;
+        if self.asked > 0 {
+            self.asked = 0;
+            lane.ask(0);
+        }
     }
 
     /// The writer is gone: what it had completed stays readable, the rest counts as withdrawn
@@ -275,7 +289,8 @@ impl Reader {
             if !record.header.has(UNCHARGED) {
                 unread += record.left();
             }
-            let credit = if first { self.asked } else { 0 };
+            let asked = self.asked.max(self.credit);
+            let credit = if first { asked } else { 0 };
             if unread > self.quota.saturating_add(credit) && incomplete.is_none() {
                 incomplete = Some(start);
             }
@@ -351,6 +366,13 @@ impl Reader {
         limit: u64,
     ) -> Result<Poll<Read>, Error> {
         loop {
+            if op.filled > 0 && op.filled == dst.len() && self.within_message {
+                // The rest may still be on its way: that there is one is certain.
+                return Ok(Poll::Ready(Read {
+                    len: op.filled,
+                    more: true,
+                }));
+            }
             let record = self.next(lane)?;
             if op.filled > 0 && !self.within_message && record.is_none_or(|r| r.taken == 0) {
                 // The writer took the rest of the message back while this read waited for it.

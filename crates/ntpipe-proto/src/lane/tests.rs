@@ -470,3 +470,62 @@ fn a_peek_lets_go_of_what_was_withdrawn() {
     assert_eq!(pair.peek(0).1.left, 100);
     assert_eq!(pair.read(999), some(&short));
 }
+
+#[test]
+fn a_full_buffer_in_the_middle_of_a_message_waits_for_nothing() {
+    let mut pair = Pair::new(PipeType::Message, 1000);
+    let src = vec![9; 1_000_000];
+    pair.pending(&src);
+    // All of the ring, to the byte: the rest of the message is not published yet.
+    let mut dst = vec![0; src.len()];
+    let mut op = Reading::default();
+    let lane = &pair.memory;
+    assert_eq!(
+        pair.reader.read(&mut op, lane, ReadMode::Message, &mut dst),
+        Ok(Poll::Pending)
+    );
+    let filled = op.filled();
+    let mut pair = Pair::new(PipeType::Message, 1000);
+    pair.pending(&src);
+    assert_eq!(pair.read(filled), part(&src[..filled]));
+}
+
+#[test]
+fn a_waiting_read_that_takes_an_empty_message_lets_no_other_write_pass_the_quota() {
+    let mut pair = Pair::new(PipeType::Message, 0);
+    assert_eq!(pair.read(100), Poll::Pending);
+    pair.reader.ask(&pair.memory, 100);
+    assert_eq!(pair.write(b""), Begun::Done);
+    let id = pair.pending(b"later");
+    assert_eq!(pair.read(100), some(b""));
+    pair.reader.stop_asking(&pair.memory);
+    assert_eq!(pair.resume(id, b"later"), Poll::Pending);
+}
+
+#[test]
+fn a_write_that_counted_on_a_read_that_gave_up_outlives_its_writer() {
+    let mut pair = Pair::new(PipeType::Byte, 0);
+    assert_eq!(pair.read(4), Poll::Pending);
+    pair.reader.ask(&pair.memory, 4);
+    assert_eq!(pair.write(b"done"), Begun::Done);
+    pair.reader.ask(&pair.memory, 0);
+    pair.reader.writer_gone(&pair.memory).unwrap();
+    assert_eq!(pair.read(4), some(b"done"));
+}
+
+#[test]
+fn a_reader_never_sees_a_message_with_a_hole() {
+    // Whoever finds a mark finds all records behind it marked too.
+    let mut pair = Pair::new(PipeType::Message, 1000);
+    let src: Vec<u8> = (0..50_000_u32).map(|i| i.to_le_bytes()[0]).collect();
+    let id = pair.pending(&src);
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, id),
+        Ok(Withdrawal::Withdrawn)
+    );
+    let marks = pair.memory.marks.borrow();
+    assert!(
+        marks.len() > 1 && marks.windows(2).all(|pair| pair[0] > pair[1]),
+        "{marks:?}"
+    );
+}

@@ -238,7 +238,9 @@ impl Writer {
         };
         op.prune(head);
         op.withdrawing = true;
-        for (start, header) in &op.records {
+        // The last first: a reader that finds a mark finds all behind it too, and so never a message
+        // with a hole.
+        for (start, header) in op.records.iter().rev() {
             lane.mark_withdrawn(Pos(*start), *header);
         }
         let range = op.range();
@@ -264,6 +266,12 @@ impl Writer {
         self.settle(0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// Whether writes or flushes wait, to whom the end of another may matter.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        !self.pending.is_empty() || !self.flushes.is_empty()
     }
 
     /// The bytes of quota that are free: what the peer has not read is in use.
@@ -501,7 +509,7 @@ impl Writer {
             return true;
         }
         // A waiting read takes from one write only, and nothing is before that one.
-        let first = op.due - op.len <= self.taken.consumed;
+        let first = op.due - op.len <= self.taken.consumed && op.after <= self.taken.head.0;
         let direct = if first { asked.min(op.len) } else { 0 };
         self.unread_charged(op.due) <= self.quota.saturating_add(direct)
     }

@@ -146,6 +146,7 @@ impl Pair {
         if let Some(mut read) = self.waiting.take() {
             self.reader.ask(&self.memory, 0);
             assert_eq!(self.poll(&mut read), Ok(Poll::Pending));
+            self.reader.stop_asking(&self.memory);
         }
     }
 
@@ -253,7 +254,7 @@ impl Pair {
             return;
         };
         self.finish(&mut read, &expected);
-        self.reader.ask(&self.memory, 0);
+        self.reader.stop_asking(&self.memory);
     }
 
     /// Reads what the oracle has read.

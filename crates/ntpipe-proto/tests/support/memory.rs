@@ -13,6 +13,8 @@ pub(crate) struct Memory {
     pub(crate) taken: Cell<Taken>,
     pub(crate) claim: Cell<u64>,
     pub(crate) asked: Cell<u64>,
+    /// Where records were marked as withdrawn, in order.
+    pub(crate) marks: RefCell<Vec<u64>>,
 }
 
 impl Memory {
@@ -40,6 +42,7 @@ impl Outgoing for Memory {
     }
 
     fn mark_withdrawn(&self, at: Pos, header: Header) {
+        self.marks.borrow_mut().push(at.0);
         self.store_header(at, header.withdrawn());
     }
 

@@ -171,11 +171,6 @@ impl Link {
         self.bell.load(Ordering::Acquire)
     }
 
-    /// Whether a thread of this end sleeps until the peer moves.
-    pub(crate) fn is_waiting(&self, wait: Wait) -> bool {
-        self.own_waiting(wait).load(Ordering::Relaxed) != 0
-    }
-
     /// After publishing what the peer may wait for: wakes it if it sleeps.
     pub(crate) fn wake_peer(&self, peer_waits_for: Wait) {
         if peer_waits_for == Wait::Data && !self.wrote.load(Ordering::Relaxed) {
@@ -244,7 +239,8 @@ impl Outgoing for Link {
 
     fn mark_withdrawn(&self, at: Pos, header: Header) {
         let (_, flags) = self.own.words(at);
-        flags.store(header.withdrawn().flags, Ordering::Relaxed);
+        // Pairs with the Acquire in the peer's `Incoming::header`.
+        flags.store(header.withdrawn().flags, Ordering::Release);
     }
 
     fn offer(&self, offered: u64) {
@@ -304,7 +300,7 @@ impl Incoming for Link {
         let (len, flags) = self.peer.words(at);
         Header {
             len: len.load(Ordering::Relaxed),
-            flags: flags.load(Ordering::Relaxed),
+            flags: flags.load(Ordering::Acquire),
         }
     }
 

@@ -226,6 +226,7 @@ impl Owner {
         if let Some(entry) = machine.entries.get_mut(&id) {
             let session_of = Arc::downgrade(session);
             let credentials = session.credentials();
+            entry.end.stream.expect_client();
             entry.client = Some(Client {
                 connection,
                 credentials,
