@@ -12,6 +12,7 @@ use crate::options::ServerOptions;
 use crate::server::NamedPipeServer;
 use crate::service::owner::ServerEnd;
 use crate::stream::lock;
+use crate::sys::fork;
 
 /// Accepts the clients of a named pipe.
 ///
@@ -36,6 +37,8 @@ pub struct Listener {
 }
 
 struct Shared {
+    /// The process that it belongs to.
+    generation: u32,
     options: ServerOptions,
     name: PipeName,
     state: Mutex<State>,
@@ -64,6 +67,7 @@ impl Listener {
         // The name is ours from here on.
         options.first_pipe_instance(false);
         let shared = Shared {
+            generation: fork::generation(),
             options,
             name: first.name().clone(),
             state: Mutex::new(State {
@@ -83,9 +87,12 @@ impl Listener {
     /// handed out like a connection. Several threads may accept at a time.
     ///
     /// # Errors
-    /// `ERROR_OPERATION_ABORTED` (995) once the listener is [closed](Self::close); what
-    /// [`ServerOptions::create`] returns.
+    /// `ERROR_OPERATION_ABORTED` (995) once the listener is [closed](Self::close);
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child; what [`ServerOptions::create`] returns.
     pub fn accept(&self) -> io::Result<NamedPipeServer> {
+        if !self.shared.is_ours() {
+            return Err(Error::INVALID_HANDLE.into());
+        }
         loop {
             let instance = self.shared.oldest()?;
             let connected = instance.connect();
@@ -114,8 +121,8 @@ impl Listener {
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<NamedPipeServer>> + '_ {
         std::iter::from_fn(|| {
             let accepted = self.accept();
-            let closed = lock(&self.shared.state).closed;
-            (!closed || accepted.is_ok()).then_some(accepted)
+            let over = !self.shared.is_ours() || lock(&self.shared.state).closed;
+            (!over || accepted.is_ok()).then_some(accepted)
         })
     }
 
@@ -148,6 +155,11 @@ impl fmt::Debug for Listener {
 }
 
 impl Shared {
+    /// Whether this process, not a parent, bound the listener.
+    fn is_ours(&self) -> bool {
+        fork::current() == self.generation
+    }
+
     /// The instance that has listened longest; waits for one to come back if none listens.
     fn oldest(&self) -> io::Result<NamedPipeServer> {
         let mut state = lock(&self.state);
@@ -201,6 +213,9 @@ impl Shared {
     }
 
     fn close(&self) {
+        if !self.is_ours() {
+            return;
+        }
         let listening = {
             let mut state = lock(&self.state);
             state.closed = true;

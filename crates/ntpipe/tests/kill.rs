@@ -107,9 +107,7 @@ fn die(what: &str, pipe: &PipeStream) {
 
 /// Where a stream's writer notes what it has completed.
 fn done_file() -> std::path::PathBuf {
-    let mut path = support::raw::dir();
-    path.set_extension("done");
-    path
+    support::notes(&support::raw::dir())
 }
 
 /// The read of the other side; says "seen" when the victim is where it is to be killed.

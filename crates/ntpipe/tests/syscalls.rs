@@ -71,6 +71,7 @@ fn write_all(pipe: &PipeStream) {
 
 #[test]
 fn a_process_that_writes_and_one_that_reads_make_no_system_call() {
+    let _turn = TURN.lock();
     Scenario::new(this_test!())
         .role("reader", || {
             let server = options(PipeMode::Message).create(PIPE).unwrap();
@@ -91,7 +92,6 @@ fn a_process_that_writes_and_one_that_reads_make_no_system_call() {
             say_and_wait("written");
         })
         .run(|stage| {
-            let _turn = TURN.lock();
             let mut reader = stage.start("reader");
             reader.expect("up");
             let mut writer = stage.start("writer");
@@ -107,7 +107,8 @@ fn a_process_that_writes_and_one_that_reads_make_no_system_call() {
 #[test]
 fn two_processes_that_play_ping_pong_make_no_system_call() {
     // Where more runs than there are CPUs each takes as long as a turn of the scheduler.
-    const ROUNDS: u64 = 200;
+    const ROUNDS: u64 = 100;
+    let _turn = TURN.lock();
     Scenario::new(this_test!())
         .role("server", || {
             let server = options(PipeMode::Byte).create(PIPE).unwrap();
@@ -134,7 +135,6 @@ fn two_processes_that_play_ping_pong_make_no_system_call() {
             say_and_wait("done");
         })
         .run(|stage| {
-            let _turn = TURN.lock();
             let mut server = stage.start("server");
             server.expect("up");
             let mut client = stage.start("client");
@@ -149,6 +149,7 @@ fn two_processes_that_play_ping_pong_make_no_system_call() {
 
 #[test]
 fn both_ends_in_one_process_make_no_system_call() {
+    let _turn = TURN.lock();
     Scenario::new(this_test!())
         .role("alone", || {
             let mode = match hear().as_str() {
@@ -170,7 +171,6 @@ fn both_ends_in_one_process_make_no_system_call() {
             say_and_wait("done");
         })
         .run(|stage| {
-            let _turn = TURN.lock();
             for mode in ["byte", "message"] {
                 let mut alone = stage.start("alone");
                 alone.say(mode);
@@ -181,6 +181,7 @@ fn both_ends_in_one_process_make_no_system_call() {
 
 #[test]
 fn a_process_that_has_to_sleep_is_caught_by_the_same_filter() {
+    let _turn = TURN.lock();
     Scenario::new(this_test!())
         .role("sleeper", || {
             let server = options(PipeMode::Byte).create(PIPE).unwrap();
@@ -192,7 +193,6 @@ fn a_process_that_has_to_sleep_is_caught_by_the_same_filter() {
             say_and_wait("not caught");
         })
         .run(|stage| {
-            let _turn = TURN.lock();
             let mut sleeper = stage.start("sleeper");
             sleeper.expect("in");
             assert_eq!(sleeper.status().signal(), Some(libc::SIGSYS));

@@ -246,11 +246,11 @@ impl Namespace {
     }
 
     fn fail(&self, file: &str, error: Error, what: &'static str) -> NamespaceError {
-        NamespaceError {
-            error,
-            path: self.path.join(file),
-            what,
-        }
+        let path = match file {
+            "" => self.path.clone(),
+            file => self.path.join(file),
+        };
+        NamespaceError { error, path, what }
     }
 }
 

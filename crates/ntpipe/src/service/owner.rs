@@ -464,6 +464,7 @@ impl ServerEnd {
 
     /// The state of the instance; a client that has just closed is noticed.
     pub(crate) fn state(&self) -> Option<EndState> {
+        self.stream.check_process().ok()?;
         let mut machine = self.owner.machine();
         self.notice_client(&mut machine);
         machine.server.state(self.id)

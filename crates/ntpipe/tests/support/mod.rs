@@ -175,6 +175,7 @@ impl Drop for Stage {
         self.watched.over.notify_all();
         let _ = self.watchdog.take().unwrap().join();
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(notes(&self.dir));
         let bitten = self.watched.state.lock().unwrap().has_bitten;
         assert!(!bitten || thread::panicking(), "the watchdog has bitten");
     }
@@ -345,6 +346,11 @@ pub(crate) fn others_sleep() {
 /// The descriptors of this process.
 pub(crate) fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// A file beside a directory of names, for what has to survive a process.
+pub(crate) fn notes(dir: &Path) -> PathBuf {
+    dir.with_extension("notes")
 }
 
 /// The memory of this process that is in RAM, in KiB.
