@@ -8,7 +8,7 @@ use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{End, EndState, PipeType, ReadMode};
 
 use crate::options::{PipeEnd, PipeInfo, PipeMode};
-use crate::ring::{Link, Offer};
+use crate::ring::{Link, Offer, Trust};
 use crate::stream::{PipeStream, Terms};
 
 /// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
@@ -60,8 +60,16 @@ pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
     let (inbound, outbound) = (ring_capacity(quota), ring_capacity(0));
     let (reader, reader_memory) = Offer::new(outbound)?;
     let (writer, writer_memory) = Offer::new(inbound)?;
-    let reader = AnonymousEnd::new(End::Server, quota, reader.accept(writer_memory, inbound)?);
-    let writer = AnonymousEnd::new(End::Client, quota, writer.accept(reader_memory, outbound)?);
+    let reader = AnonymousEnd::new(
+        End::Server,
+        quota,
+        reader.accept(writer_memory, inbound, Trust::Same)?,
+    );
+    let writer = AnonymousEnd::new(
+        End::Client,
+        quota,
+        writer.accept(reader_memory, outbound, Trust::Same)?,
+    );
     Ok((
         PipeReader {
             end: Arc::new(reader),

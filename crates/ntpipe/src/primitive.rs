@@ -4,10 +4,16 @@
 //! futex of its own. Loom does model fences.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use loom::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
 
 /// A full fence: orders the stores before it against the loads after it.
 ///

@@ -5,6 +5,10 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+#[allow(
+    dead_code,
+    reason = "what guards against strangers needs a clock, which loom has not"
+)]
 #[path = "../src/ring/bell.rs"]
 mod bell;
 #[path = "loom/lane.rs"]
@@ -21,15 +25,19 @@ use loom::thread;
 use ntpipe_proto::lane::{Begun, Charge, Incoming, OpId, Reader, Reading, Withdrawal, Writer};
 use ntpipe_proto::{PipeType, ReadMode};
 
+use bell::{Sleepers, Trust};
 use lane::{CAPACITY, Lane};
 use primitive::{AtomicU32, Ordering};
 
 /// What a sleeper waits for, and what wakes it.
 struct Bells {
+    /// What the peer publishes.
     published: AtomicU32,
+    /// What threads of the sleeper's process have told it.
+    told: AtomicU32,
     waiting: AtomicU32,
     bell: AtomicU32,
-    own: AtomicU32,
+    sleepers: Sleepers,
 }
 
 impl Bells {
@@ -37,52 +45,84 @@ impl Bells {
         let zero = || AtomicU32::new(0);
         Arc::new(Self {
             published: zero(),
+            told: zero(),
             waiting: zero(),
             bell: zero(),
-            own: zero(),
+            sleepers: Sleepers::new(Trust::Same),
         })
     }
 
-    fn sleep(&self) {
-        let ready = || self.published.load(Ordering::Acquire) == 1;
-        let bells = [&self.bell, &self.own];
-        assert!(bell::sleep(&self.waiting, bells, None, ready));
+    /// Sleeps until the peer has published and this process has told this often.
+    fn sleep(&self, published: u32, told: u32) {
+        let ready = || {
+            self.published.load(Ordering::Acquire) == published
+                && self.told.load(Ordering::Acquire) == told
+        };
+        assert!((self.sleepers).sleep(&self.waiting, &self.bell, None, ready));
     }
 
     fn publish(&self) {
-        self.published.store(1, Ordering::Release); // pairs with the Acquire in `sleep`
+        self.published.fetch_add(1, Ordering::Release); // pairs with the Acquire in `sleep`
         bell::ring_for(&self.waiting, &self.bell);
     }
+
+    fn tell(&self) {
+        self.told.fetch_add(1, Ordering::Release); // pairs with the Acquire in `sleep`
+        self.sleepers.ring(&self.bell);
+    }
+}
+
+/// `sleepers` threads sleep until the peer's threads have published and their own process' have
+/// told them; the last of these runs on the model's own thread.
+fn all_wake(sleepers: usize, published: u32, told: u32) {
+    loom::model(move || {
+        let bells = Bells::new();
+        let spawn = |act: fn(&Bells, u32, u32)| {
+            let bells = Arc::clone(&bells);
+            thread::spawn(move || act(&bells, published, told))
+        };
+        let mut threads: Vec<_> = (0..sleepers).map(|_| spawn(Bells::sleep)).collect();
+        let mut ringers = Vec::new();
+        ringers.extend((0..published).map(|_| (|bells, _, _| bells.publish()) as fn(&Bells, _, _)));
+        ringers.extend((0..told).map(|_| (|bells, _, _| bells.tell()) as fn(&Bells, _, _)));
+        let last = ringers.pop().unwrap();
+        threads.extend(ringers.into_iter().map(spawn));
+        last(&bells, published, told);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
+    });
 }
 
 #[test]
 fn no_wake_up_is_lost() {
-    loom::model(|| {
-        let bells = Bells::new();
-        let sleeper = thread::spawn({
-            let bells = Arc::clone(&bells);
-            move || bells.sleep()
-        });
-        bells.publish();
-        sleeper.join().unwrap();
-        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
-    });
+    all_wake(1, 1, 0);
 }
 
 #[test]
 fn two_sleepers_on_one_word_both_wake() {
-    loom::model(|| {
-        let bells = Bells::new();
-        let sleepers = [(); 2].map(|()| {
-            let bells = Arc::clone(&bells);
-            thread::spawn(move || bells.sleep())
-        });
-        bells.publish();
-        for sleeper in sleepers {
-            sleeper.join().unwrap();
-        }
-        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
-    });
+    all_wake(2, 1, 0);
+}
+
+#[test]
+fn no_ring_of_its_own_process_is_lost() {
+    all_wake(1, 0, 1);
+}
+
+#[test]
+fn a_ring_of_their_own_process_wakes_both_sleepers() {
+    all_wake(2, 0, 1);
+}
+
+#[test]
+fn two_rings_of_its_own_process_at_once_are_not_lost() {
+    all_wake(1, 0, 2);
+}
+
+#[test]
+fn rings_of_the_peer_and_of_its_own_process_at_once_are_not_lost() {
+    all_wake(1, 1, 1);
 }
 
 /// One read of at most `len` bytes; how many it got.

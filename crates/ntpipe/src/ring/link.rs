@@ -7,7 +7,7 @@ use std::time::Instant;
 use ntpipe_proto::Error;
 use ntpipe_proto::lane::{Header, Incoming, Outgoing, Pos, Taken};
 
-use super::bell;
+use super::bell::{self, Sleepers, Trust};
 use super::layout::state;
 use super::region::Region;
 use super::spin::{Pace, Spin};
@@ -25,8 +25,8 @@ pub(crate) struct Offer {
 pub(crate) struct Link {
     own: Region,
     peer: Region,
-    /// Rung for threads of this process that wait at this end.
-    bell: AtomicU32,
+    /// The threads of this process that wait at this end.
+    sleepers: Sleepers,
     /// The kernel said that the peer's last holder is gone.
     hung_up: AtomicBool,
     /// This side has disconnected the instance.
@@ -89,11 +89,16 @@ impl Offer {
     }
 
     /// The connection with the peer whose memory this is, with a ring of `capacity` bytes.
-    pub(crate) fn accept(self, peer: impl AsFd, capacity: u64) -> Result<Link, Error> {
+    pub(crate) fn accept(
+        self,
+        peer: impl AsFd,
+        capacity: u64,
+        trust: Trust,
+    ) -> Result<Link, Error> {
         Ok(Link {
             own: self.own,
             peer: Region::attach(peer, capacity)?,
-            bell: AtomicU32::new(0),
+            sleepers: Sleepers::new(trust),
             hung_up: AtomicBool::new(false),
             disconnected: AtomicBool::new(false),
             corrupt: AtomicBool::new(false),
@@ -162,13 +167,12 @@ impl Link {
 
     /// Wakes the threads of this process that wait at this end.
     pub(crate) fn wake_own(&self) {
-        // Counted up even if nobody sleeps: who is about to sleep has loaded the old value.
-        bell::ring(&self.bell);
+        self.sleepers.ring(&self.peer.page().bell.0);
     }
 
-    /// The number that changes whenever this process' bell rings.
+    /// The number that changes whenever this process wakes its threads at this end.
     pub(crate) fn rings(&self) -> u32 {
-        self.bell.load(Ordering::Acquire)
+        self.sleepers.rings()
     }
 
     /// After publishing what the peer may wait for: wakes it if it sleeps.
@@ -212,8 +216,9 @@ impl Link {
         deadline: Option<Instant>,
         ready: impl FnMut() -> bool,
     ) -> bool {
-        let bells = [&self.peer.page().bell.0, &self.bell];
-        bell::sleep(self.own_waiting(wait), bells, deadline, ready)
+        let bell = &self.peer.page().bell.0;
+        let waiting = self.own_waiting(wait);
+        self.sleepers.sleep(waiting, bell, deadline, ready)
     }
 
     fn own_waiting(&self, wait: Wait) -> &AtomicU32 {

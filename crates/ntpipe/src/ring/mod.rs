@@ -14,4 +14,5 @@ mod link;
 mod region;
 mod spin;
 
+pub(crate) use bell::Trust;
 pub(crate) use link::{Link, Offer, Peer, Wait};

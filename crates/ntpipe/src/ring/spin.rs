@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::bell;
+use super::bell::{self, Sleepers, Trust};
 use crate::sys::cpu;
 
 /// How a lane's waits have gone lately.
@@ -105,17 +105,13 @@ const HANDOVERS: u32 = 12;
 
 /// What it costs to wake a sleeping thread, from the wake-up to its running: the median of some.
 fn wake_cost() -> Duration {
-    let (turn, waiting, bells) = (
-        AtomicU32::new(0),
-        AtomicU32::new(0),
-        [0, 0].map(AtomicU32::new),
-    );
-    let [bell, own] = &bells;
+    let [turn, waiting, bell] = &[0; 3].map(AtomicU32::new);
+    let sleepers = Sleepers::new(Trust::Same);
     // A thread that never runs must not keep us: a hand-over this late is given up.
     let give_up = Instant::now() + Duration::from_millis(50);
     let wait_for = |mine: u32| {
         let ready = || turn.load(Ordering::Acquire) == mine;
-        bell::sleep(&waiting, [bell, own], Some(give_up), ready)
+        sleepers.sleep(waiting, bell, Some(give_up), ready)
     };
     let hand_over = |to: u32| {
         turn.store(to, Ordering::Release);

@@ -162,7 +162,8 @@ impl Control {
             return Err(Error::INVALID_DATA);
         }
         let (offer, own) = Offer::new(inbound)?;
-        let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound)?;
+        let trust = socket::credentials(self.socket.as_fd())?.trust();
+        let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
         let attach = Request::Attach.encode()?;
         // A server that has closed or disconnected meanwhile has said so in its memory.
         let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));

@@ -11,7 +11,6 @@ use ntpipe_proto::control::{Info, MAX_MESSAGE, Opened, Reply, Request};
 use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{Access, Connection, Error, NameInfo, Quotas, WaitTimeout, WaiterId};
 use rustix::io::Errno;
-use rustix::process::geteuid;
 
 use super::owner::Owner;
 use super::{Interest, Readiness, Source, Token};
@@ -43,8 +42,6 @@ enum Phase {
 
 /// How long a client may take to say what it wants, and to attach its memory.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// root may open every pipe.
-const ROOT: u32 = 0;
 
 impl Session {
     /// Begins to listen to a client that has just come.
@@ -163,7 +160,7 @@ impl Session {
 
     /// Until security descriptors arrive a pipe is for its owner's user, and for root.
     fn is_allowed(&self) -> bool {
-        [geteuid().as_raw(), ROOT].contains(&self.credentials.uid)
+        self.credentials.is_same_user()
     }
 
     fn open(&self, access: Access) -> Result<(), Refusal> {
@@ -217,9 +214,10 @@ impl Session {
             }
         };
         let quotas = self.owner.quotas(connection);
-        let link = quotas
-            .ok_or(Error::PIPE_NOT_CONNECTED)
-            .and_then(|quotas| offer.accept(memory, ring_capacity(quotas.inbound)));
+        let link = quotas.ok_or(Error::PIPE_NOT_CONNECTED).and_then(|quotas| {
+            let trust = self.credentials.trust();
+            offer.accept(memory, ring_capacity(quotas.inbound), trust)
+        });
         let link = match link {
             Ok(link) => Arc::new(link),
             Err(_) => {

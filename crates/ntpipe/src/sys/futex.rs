@@ -1,67 +1,55 @@
 //! Sleeping on words of shared memory.
 //!
-//! All futexes here are shared between processes: the private flag can't be passed.
+//! All futexes here are shared between processes: the private flag can't be passed. Sleeping and
+//! waking both work through a read-only mapping, for the kernel only reads the word.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU32;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Timespec;
-use rustix::io::Errno;
 use rustix::thread::ClockId;
-use rustix::thread::futex::{self, Wait, WaitFlags, WaitvFlags};
+use rustix::thread::futex::{self, Flags};
 
-/// How long a sleep lasts at most where the kernel can't watch two words (before Linux 5.16): so
-/// late does such a sleeper notice what rings its own word.
-const BOUNDED: Duration = Duration::from_millis(10);
+/// The bits that every sleeper has some of.
+pub(crate) const EVERYONE: NonZeroU32 = NonZeroU32::MAX;
 
-/// Whether the kernel knows `futex_waitv`; learnt at the first sleep.
-static TWO_WORDS: AtomicBool = AtomicBool::new(true);
+/// The attempts that only yield: the way to sleep is short, and mostly nothing holds anybody up.
+const YIELDS: u32 = 50;
+const PAUSE: Duration = Duration::from_micros(50);
 
-/// Sleeps until one of the words is rung, has already changed, or the deadline has passed.
+/// Sleeps until these bits of the word are woken, or the deadline has passed, unless the word no
+/// longer has this value.
 ///
 /// It may also return for no reason: the caller looks again.
-pub(crate) fn wait(words: [(&AtomicU32, u32); 2], deadline: Option<Instant>) {
-    if TWO_WORDS.load(Ordering::Relaxed) {
-        match wait_two(words, deadline) {
-            Err(Errno::NOSYS | Errno::PERM) => TWO_WORDS.store(false, Ordering::Relaxed),
-            Ok(_) | Err(_) => return,
-        }
-    }
-    let [(word, value), (other, unchanged)] = words;
-    if other.load(Ordering::Acquire) != unchanged {
-        return;
-    }
-    let left = deadline.map_or(BOUNDED, |at| at.saturating_duration_since(Instant::now()));
-    let timeout = Timespec::try_from(left.min(BOUNDED)).ok();
-    // Interrupted, changed, timed out: the caller looks again in each case.
-    let _ = futex::wait(word, futex::Flags::empty(), value, timeout.as_ref());
-}
-
-fn wait_two(words: [(&AtomicU32, u32); 2], deadline: Option<Instant>) -> Result<usize, Errno> {
-    let waiters = words.map(|(word, value)| {
-        let mut wait = Wait::new();
-        wait.val = u64::from(value);
-        wait.uaddr = futex::WaitPtr::new(word.as_ptr().cast());
-        wait.flags = WaitFlags::SIZE_U32;
-        wait
-    });
+pub(crate) fn wait(word: &AtomicU32, value: u32, bits: NonZeroU32, deadline: Option<Instant>) {
     // The kernel wants the moment at which to give up, by the clock of `Instant`.
-    let timeout = deadline.and_then(|at| {
-        let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    let give_up = deadline.and_then(|at| {
         let left = Timespec::try_from(at.saturating_duration_since(Instant::now())).ok()?;
-        now.checked_add(left)
+        rustix::time::clock_gettime(ClockId::Monotonic).checked_add(left)
     });
-    futex::waitv(
-        &waiters,
-        WaitvFlags::empty(),
-        timeout.as_ref(),
-        ClockId::Monotonic,
-    )
+    // Interrupted, changed, timed out: the caller looks again in each case.
+    let _ = futex::wait_bitset(word, Flags::empty(), value, give_up.as_ref(), bits);
 }
 
-/// Wakes everyone who sleeps on the word, in any process.
-pub(crate) fn wake_all(word: &AtomicU32) {
-    if let Err(errno) = futex::wake(word, futex::Flags::empty(), u32::MAX >> 1) {
-        tracing::debug!(%errno, "a wake-up failed");
+/// Wakes all who sleep on the word with one of these bits, in any process; returns how many.
+pub(crate) fn wake(word: &AtomicU32, bits: NonZeroU32) -> u32 {
+    let woken = futex::wake_bitset(word, Flags::empty(), u32::MAX >> 1, bits);
+    let woken = woken.inspect_err(|errno| tracing::debug!(%errno, "a wake-up failed"));
+    woken.map_or(0, |woken| u32::try_from(woken).unwrap_or(u32::MAX))
+}
+
+/// Lets a thread that is on the way to sleep get there.
+pub(crate) fn back_off(attempt: u32) {
+    if attempt < YIELDS {
+        thread::yield_now();
+    } else {
+        // It may have a lower priority than this one, and never run while this one does.
+        let never = AtomicU32::new(0);
+        wait(&never, 0, EVERYONE, Some(Instant::now() + PAUSE));
     }
 }
+
+#[cfg(test)]
+mod tests;

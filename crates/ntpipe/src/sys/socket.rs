@@ -13,12 +13,14 @@ use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
-use rustix::process::getpid;
+use rustix::process::{geteuid, getpid};
 
 use super::win32_from_errno;
+use crate::ring::Trust;
 
 /// Connections that the kernel keeps for a service thread that has not come to them.
 const BACKLOG: i32 = 4096;
+const ROOT: u32 = 0;
 
 /// Who is at the other end of a socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +78,21 @@ pub(crate) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> 
         pid: u32::try_from(pid).unwrap_or(0),
         uid: cred.uid.as_raw(),
     })
+}
+
+impl Credentials {
+    /// Whether the process runs as our user, or as root.
+    pub(crate) fn is_same_user(self) -> bool {
+        self.uid == geteuid().as_raw() || self.uid == ROOT
+    }
+
+    /// What to expect of the process as a peer.
+    pub(crate) fn trust(self) -> Trust {
+        match self.is_same_user() {
+            true => Trust::Same,
+            false => Trust::Stranger,
+        }
+    }
 }
 
 /// The number of this process.
