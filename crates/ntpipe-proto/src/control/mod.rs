@@ -44,7 +44,8 @@ pub enum Request {
         /// The name, folded.
         name: String,
     },
-    /// Finish an open: the client's memory comes beside it. Not answered.
+    /// Finish an open: the client's memory comes beside it. Answered by [`Reply::Ready`] when the
+    /// server end can be used, or by the end of the session.
     Attach,
     /// Tell me when an instance listens. Answered by [`Reply::Ready`] or [`Reply::Refused`].
     Wait {
@@ -127,7 +128,7 @@ pub enum Reply {
         /// Why.
         error: Error,
     },
-    /// An instance listens.
+    /// An instance listens, or the open is finished.
     Ready,
     /// What kind of pipe it is.
     Info(Info),

@@ -32,7 +32,7 @@ pub(crate) struct ClientEnd {
 /// The control socket; one exchange at a time.
 struct Control {
     socket: OwnedFd,
-    exchange: Mutex<()>,
+    turn: Mutex<()>,
 }
 
 /// Notices that the server has died.
@@ -125,7 +125,7 @@ impl Control {
     fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
-            exchange: Mutex::new(()),
+            turn: Mutex::new(()),
         }
     }
 
@@ -135,8 +135,17 @@ impl Control {
         request: &Request,
         deadline: Option<Instant>,
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
-        let _exchange = lock(&self.exchange);
-        socket::send(self.socket.as_fd(), &request.encode()?, None)
+        self.exchange(request, None, deadline)
+    }
+
+    fn exchange(
+        &self,
+        request: &Request,
+        fd: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> Result<(Reply, Option<OwnedFd>), Error> {
+        let _turn = lock(&self.turn);
+        socket::send(self.socket.as_fd(), &request.encode()?, fd)
             .map_err(|_| Error::FILE_NOT_FOUND)?;
         let readable = socket::wait_readable(self.socket.as_fd(), deadline);
         if !readable.map_err(|_| Error::FILE_NOT_FOUND)? {
@@ -163,10 +172,13 @@ impl Control {
         }
         let (offer, own) = Offer::new(inbound)?;
         let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound)?;
-        let attach = Request::Attach.encode()?;
-        // A server that has closed or disconnected meanwhile has said so in its memory.
-        let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));
-        Ok(link)
+        // The owner answers when the server end can be used: it reads at once what comes then. One
+        // that has closed or disconnected meanwhile has said so in its memory, and hangs up.
+        let deadline = Some(Instant::now() + PATIENCE);
+        match self.exchange(&Request::Attach, Some(own.as_fd()), deadline) {
+            Err(error) if error != Error::FILE_NOT_FOUND => Err(error),
+            Ok(_) | Err(_) => Ok(link),
+        }
     }
 
     fn describe(&self, folded: &str) -> Result<Info, Error> {

@@ -236,7 +236,7 @@ impl Session {
             link.disconnect();
             return Err(Refusal("the instance is gone"));
         }
-        Ok(())
+        Ok(self.send(&Reply::Ready, None)?)
     }
 
     fn wait(&self, timeout: WaitTimeout) -> Result<(), Refusal> {
