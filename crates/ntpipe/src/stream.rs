@@ -174,8 +174,8 @@ impl PipeStream {
         if turns.is_empty()
             && let Slot::Linked(link) = link
         {
-            let mode = self.mode();
-            if let Poll::Ready(read) = self.try_read(link, reader, &mut op, mode, dst)? {
+            let peer = link.peer();
+            if let Poll::Ready(read) = self.try_read(link, peer, reader, &mut op, dst)? {
                 return Ok(read);
             }
         }
@@ -200,6 +200,7 @@ impl PipeStream {
                 return Err(self.refused(Operation::Read, state));
             }
         };
+        let mut peer = link.peer();
         let result = loop {
             if !side.link.is(&link) {
                 break Err(Error::PIPE_NOT_CONNECTED);
@@ -212,8 +213,7 @@ impl PipeStream {
             };
             let first = side.turns.front() == Some(&turn);
             if first {
-                let mode = self.mode();
-                match self.try_read(&link, &mut side.reader, &mut op, mode, dst) {
+                match self.try_read(&link, peer, &mut side.reader, &mut op, dst) {
                     Ok(Poll::Ready(read)) => break Ok(read),
                     Err(error) => break Err(error),
                     Ok(Poll::Pending) => {}
@@ -225,6 +225,7 @@ impl PipeStream {
             drop(side);
             if first && link.spin(Wait::Data, moved) {
                 side = lock(&self.read);
+                peer = link.peer();
                 continue;
             }
             if first {
@@ -232,7 +233,15 @@ impl PipeStream {
             }
             link.sleep(Wait::Data, deadline, moved);
             side = lock(&self.read);
+            peer = link.peer();
             if first && side.link.is(&link) {
+                // A writer that is gone may have counted on what was asked for. One that goes after
+                // this look counts as there for the next read, which takes what it counted on.
+                if peer == Peer::Gone
+                    && let Err(error) = side.reader.writer_gone(&*link)
+                {
+                    break Err(link.poison(error));
+                }
                 side.reader.ask(&*link, 0);
             }
         };
@@ -243,28 +252,24 @@ impl PipeStream {
         result
     }
 
-    /// One look at the lane; it tells the peer what it took.
+    /// One look at the lane, after one at the peer; it tells the peer what it took.
     fn try_read(
         &self,
         link: &Link,
+        peer: Peer,
         reader: &mut Reader,
         op: &mut Reading,
-        mode: ReadMode,
         dst: &mut [u8],
     ) -> Result<Poll<Read>, Error> {
-        let peer = link.peer();
-        match peer {
+        let before = reader.position();
+        let gone = match peer {
             Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-            Peer::Connected | Peer::Gone => {}
-        }
-        let before = reader.position();
-        let mut result = reader.read(op, link, mode, dst);
-        if result == Ok(Poll::Pending) && peer == Peer::Gone {
-            result = reader
-                .writer_gone(link)
-                .and_then(|()| reader.read(op, link, mode, dst));
-        }
+            Peer::Connected => Ok(()),
+            // Before anything is read: what it had not completed died with it (observed 10.10).
+            Peer::Gone => reader.writer_gone(link),
+        };
+        let result = gone.and_then(|()| reader.read(op, link, self.mode(), dst));
         if reader.position() != before {
             link.wake_peer(Wait::Room);
         }
