@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{End, EndState, PipeType, ReadMode};
+use ntpipe_proto::{Access, End, EndState, PipeType, ReadMode};
 
 use crate::options::{PipeEnd, PipeInfo, PipeMode};
 use crate::ring::{Link, Offer, Trust};
@@ -89,6 +89,7 @@ impl AnonymousEnd {
         let terms = Terms {
             end,
             pipe_type: PipeType::Byte,
+            access: Access::READ_ATTRIBUTES | Access::WRITE_ATTRIBUTES,
             reads,
             writes,
         };

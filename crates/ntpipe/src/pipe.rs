@@ -114,6 +114,8 @@ impl PipeStream {
     /// # Errors
     /// - `ERROR_INVALID_PARAMETER` (87): message mode on a byte pipe.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    /// - `ERROR_ACCESS_DENIED` (5): a server end that only reads (observed 1.41), or a client end
+    ///   that does neither.
     #[doc(alias = "SetNamedPipeHandleState")]
     pub fn set_read_mode(&self, mode: PipeMode) -> io::Result<()> {
         Ok(self.set_mode(mode.into())?)

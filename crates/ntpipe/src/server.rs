@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ntpipe_proto::{EndState, NameInfo, PipeName, Quotas};
+use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
 
 use crate::listener::Home;
 use crate::options::{PipeEnd, PipeInfo};
@@ -113,9 +113,11 @@ impl NamedPipeServer {
     /// What the pipe is.
     ///
     /// # Errors
-    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// `ERROR_ACCESS_DENIED` (5): the server only writes (observed 1.42). `ERROR_INVALID_HANDLE` (6)
+    /// in a forked child.
     #[doc(alias = "GetNamedPipeInfo")]
     pub fn info(&self) -> io::Result<PipeInfo> {
+        self.check_access(Access::READ_ATTRIBUTES)?;
         let (name, quotas) = self.handle.end.info()?;
         Ok(pipe_info(&name, quotas, PipeEnd::Server))
     }
@@ -123,9 +125,11 @@ impl NamedPipeServer {
     /// How many instances the name has now.
     ///
     /// # Errors
-    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// `ERROR_ACCESS_DENIED` (5): the server only writes (observed 1.42). `ERROR_INVALID_HANDLE` (6)
+    /// in a forked child.
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn instances(&self) -> io::Result<u32> {
+        self.check_access(Access::READ_ATTRIBUTES)?;
         Ok(self.handle.end.info()?.0.instances)
     }
 

@@ -13,7 +13,7 @@ use ntpipe_proto::lane::{
     Begun, Charge, Incoming, OpId, Outgoing, Peek, Read, Reader, Reading, Withdrawal, Writer,
     ring_capacity,
 };
-use ntpipe_proto::{End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
+use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
 
 use crate::ring::{Link, Peer, Wait};
 use crate::sys::fork;
@@ -23,6 +23,8 @@ use crate::sys::fork;
 pub(crate) struct Terms {
     pub(crate) end: End,
     pub(crate) pipe_type: PipeType,
+    /// What this end may do beside reading and writing, which the quotas tell.
+    pub(crate) access: Access,
     /// The quota of the lane that this end reads; `None` if the pipe has no such lane.
     pub(crate) reads: Option<u32>,
     /// The quota of the lane that this end writes.
@@ -172,6 +174,7 @@ impl PipeStream {
 
     /// `SetNamedPipeHandleState`: message read mode needs a message pipe (observed 8.5).
     pub(crate) fn set_mode(&self, mode: ReadMode) -> Result<(), Error> {
+        self.check_access(Access::WRITE_ATTRIBUTES)?;
         self.check(Operation::SetState)?;
         if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
             return Err(Error::INVALID_PARAMETER);
@@ -179,6 +182,15 @@ impl PipeStream {
         self.message_read_mode
             .store(mode == ReadMode::Message, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.
+    pub(crate) fn check_access(&self, access: Access) -> Result<(), Error> {
+        self.check_process()?;
+        match self.terms.access.contains(access) {
+            true => Ok(()),
+            false => Err(Error::ACCESS_DENIED),
+        }
     }
 
     /// An error if this end's state does not allow the operation.

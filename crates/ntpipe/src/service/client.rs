@@ -76,6 +76,7 @@ impl ClientEnd {
         let terms = Terms {
             end: End::Client,
             pipe_type: opened.pipe_type,
+            access: granted,
             reads: reads.then_some(opened.quotas.outbound),
             writes: writes.then_some(opened.quotas.inbound),
         };

@@ -155,6 +155,7 @@ impl Owner {
         let terms = Terms {
             end: End::Server,
             pipe_type: info.pipe_type,
+            access: Access::granted_to_server(info.direction),
             reads: info.direction.server_reads().then_some(quotas.inbound),
             writes: info.direction.server_writes().then_some(quotas.outbound),
         };
