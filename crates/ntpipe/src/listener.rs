@@ -37,10 +37,10 @@ pub struct Listener {
 }
 
 struct Shared {
-    /// The process that it belongs to.
-    generation: u32,
     options: ServerOptions,
     name: PipeName,
+    generation: u32,
+    /// Taken before the locks of the name and its instances.
     state: Mutex<State>,
     /// An instance has come back, or the listener is closed.
     changed: Condvar,
@@ -49,7 +49,8 @@ struct Shared {
 struct State {
     /// Instances that listen, oldest first. Empty when all are handed out.
     listening: VecDeque<NamedPipeServer>,
-    /// Threads that wait in `connect` on the oldest one; it is in nobody's hands but theirs.
+    /// How many are handed out, and will come back.
+    out: usize,
     closed: bool,
 }
 
@@ -67,11 +68,12 @@ impl Listener {
         // The name is ours from here on.
         options.first_pipe_instance(false);
         let shared = Shared {
-            generation: fork::generation(),
             options,
             name: first.name().clone(),
+            generation: fork::generation(),
             state: Mutex::new(State {
                 listening: VecDeque::from([first]),
+                out: 0,
                 closed: false,
             }),
             changed: Condvar::new(),
@@ -87,33 +89,21 @@ impl Listener {
     /// handed out like a connection. Several threads may accept at a time.
     ///
     /// # Errors
-    /// `ERROR_OPERATION_ABORTED` (995) once the listener is [closed](Self::close);
-    /// `ERROR_INVALID_HANDLE` (6) in a forked child; what [`ServerOptions::create`] returns.
+    /// - `ERROR_OPERATION_ABORTED` (995): the listener is [closed](Self::close).
+    /// - `ERROR_INVALID_HANDLE` (6): this process is a fork of the one that made the listener.
+    /// - What [`ServerOptions::create`] returns, if no instance was left and none can be created;
+    ///   a later call tries again.
     pub fn accept(&self) -> io::Result<NamedPipeServer> {
         if !self.shared.is_ours() {
             return Err(Error::INVALID_HANDLE.into());
         }
         loop {
             let instance = self.shared.oldest()?;
-            let connected = instance.connect();
-            if lock(&self.shared.state).closed {
-                return Err(Error::OPERATION_ABORTED.into());
+            // What came of it, the instance's state tells.
+            let _ = instance.connect();
+            if let Some(connected) = self.shared.hand_out(instance)? {
+                return Ok(connected);
             }
-            if !self.shared.take(&instance) {
-                // Another thread was faster.
-                continue;
-            }
-            let gone = instance.state() != Some(EndState::Connected);
-            if gone && instance.peek(&mut []).is_err() {
-                self.shared.put_back(instance.replace()?);
-                continue;
-            }
-            if !gone {
-                connected?;
-            }
-            self.shared.listen_again()?;
-            instance.set_home(Home(Arc::downgrade(&self.shared)));
-            return Ok(instance);
         }
     }
 
@@ -121,8 +111,8 @@ impl Listener {
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<NamedPipeServer>> + '_ {
         std::iter::from_fn(|| {
             let accepted = self.accept();
-            let over = !self.shared.is_ours() || lock(&self.shared.state).closed;
-            (!over || accepted.is_ok()).then_some(accepted)
+            let closed = !self.shared.is_ours() || lock(&self.shared.state).closed;
+            (!closed || accepted.is_ok()).then_some(accepted)
         })
     }
 
@@ -155,12 +145,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Shared {
-    /// Whether this process, not a parent, bound the listener.
-    fn is_ours(&self) -> bool {
-        fork::current() == self.generation
-    }
-
-    /// The instance that has listened longest; waits for one to come back if none listens.
+    /// The instance that has listened longest; waits for one to come back if all are out.
     fn oldest(&self) -> io::Result<NamedPipeServer> {
         let mut state = lock(&self.state);
         loop {
@@ -170,6 +155,12 @@ impl Shared {
             if let Some(oldest) = state.listening.front() {
                 return Ok(oldest.clone());
             }
+            if state.out == 0 {
+                // None is left that could come back.
+                let anew = self.options.create(self.name.to_string())?;
+                state.listening.push_back(anew);
+                continue;
+            }
             state = self
                 .changed
                 .wait(state)
@@ -177,42 +168,51 @@ impl Shared {
         }
     }
 
-    /// Takes an instance off the list; `false` if another thread has it.
-    fn take(&self, instance: &NamedPipeServer) -> bool {
+    /// Takes an instance that has or had a client off the list, and has another one listening.
+    /// `None` if another thread was faster, or if nothing is left of the client.
+    fn hand_out(
+        self: &Arc<Self>,
+        instance: NamedPipeServer,
+    ) -> io::Result<Option<NamedPipeServer>> {
         let mut state = lock(&self.state);
-        let at = state
-            .listening
-            .iter()
-            .position(|other| other.is_same(instance));
-        at.and_then(|at| state.listening.remove(at)).is_some()
+        if state.closed {
+            return Err(Error::OPERATION_ABORTED.into());
+        }
+        let mut listening = state.listening.iter();
+        let Some(at) = listening.position(|other| other.is_same(&instance)) else {
+            return Ok(None);
+        };
+        state.listening.remove(at);
+        let gone = instance.state() != Some(EndState::Connected);
+        if gone && instance.peek(&mut []).is_err() {
+            let successor = instance.replace()?;
+            self.put_back(&mut state, successor);
+            return Ok(None);
+        }
+        // From here on the connection is its holder's, whatever comes of the next instance.
+        state.out += 1;
+        instance.set_home(Home(Arc::downgrade(self)));
+        if state.listening.is_empty() {
+            match instance.sibling(&self.options) {
+                Ok(next) => self.put_back(&mut state, next),
+                Err(error) => tracing::debug!(%error, "nothing listens until one comes back"),
+            }
+        }
+        Ok(Some(instance))
     }
 
-    /// Has a next instance listening, unless the maximum is reached.
-    fn listen_again(&self) -> io::Result<()> {
-        if !lock(&self.state).listening.is_empty() {
-            return Ok(());
-        }
-        match self.options.create(self.name.to_string()) {
-            Ok(next) => {
-                self.put_back(next);
-                Ok(())
-            }
-            Err(error) if error.raw_os_error() == i32::try_from(Error::PIPE_BUSY.code()).ok() => {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+    fn put_back(&self, state: &mut State, instance: NamedPipeServer) {
+        state.listening.push_back(instance);
+        self.changed.notify_all();
     }
 
-    fn put_back(&self, instance: NamedPipeServer) {
-        let mut state = lock(&self.state);
-        if !state.closed {
-            state.listening.push_back(instance);
-            self.changed.notify_all();
-        }
+    /// Whether this process, not a parent, made the listener.
+    fn is_ours(&self) -> bool {
+        fork::current() == self.generation
     }
 
     fn close(&self) {
+        // In a forked child this is a copy: another thread of the parent may have had the lock.
         if !self.is_ours() {
             return;
         }
@@ -236,13 +236,16 @@ impl Home {
         let Some(shared) = self.0.upgrade() else {
             return end.close();
         };
-        let wanted = {
-            let state = lock(&shared.state);
-            !state.closed && state.listening.is_empty()
-        };
+        // Under one lock: else a thread that accepts might take the last one that listens, and find
+        // that this one still counts.
+        let mut state = lock(&shared.state);
+        state.out = state.out.saturating_sub(1);
+        let wanted = !state.closed && state.listening.is_empty();
         match wanted.then(|| end.replace()) {
-            Some(Ok(successor)) => shared.put_back(NamedPipeServer::new(successor)),
+            Some(Ok(successor)) => shared.put_back(&mut state, NamedPipeServer::new(successor)),
             Some(Err(_)) | None => end.close(),
         }
+        // Who waits for one to come back may have to create it.
+        shared.changed.notify_all();
     }
 }

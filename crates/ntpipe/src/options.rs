@@ -205,15 +205,14 @@ impl ServerOptions {
     #[doc(alias = "CreateNamedPipe")]
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {
         let name = PipeName::from_os_str(addr.as_ref())?;
-        let options = self.instance_options()?;
+        let (options, read_mode) = self.for_instance()?;
         Ok(NamedPipeServer::new(Owner::create(
-            &name,
-            &options,
-            self.read_mode,
+            &name, &options, read_mode,
         )?))
     }
 
-    fn instance_options(&self) -> Result<InstanceOptions, Error> {
+    /// What the owner of the name needs to know, and the server end's read mode.
+    pub(crate) fn for_instance(&self) -> Result<(InstanceOptions, ReadMode), Error> {
         let direction = match (self.inbound, self.outbound) {
             (true, true) => Direction::Duplex,
             (true, false) => Direction::Inbound,
@@ -223,7 +222,7 @@ impl ServerOptions {
         if !self.pipe_type.allows(self.read_mode) {
             return Err(Error::INVALID_PARAMETER);
         }
-        Ok(InstanceOptions {
+        let options = InstanceOptions {
             direction,
             pipe_type: self.pipe_type,
             max_instances: MaxInstances::new(self.max_instances)?,
@@ -236,7 +235,8 @@ impl ServerOptions {
                 true => FirstInstance::Required,
                 false => FirstInstance::NotRequired,
             },
-        })
+        };
+        Ok((options, self.read_mode))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
 
 use crate::listener::Home;
-use crate::options::{PipeEnd, PipeInfo};
+use crate::options::{PipeEnd, PipeInfo, ServerOptions};
 use crate::service::owner::ServerEnd;
 use crate::stream::{PipeStream, lock};
 use crate::sys::socket;
@@ -184,6 +184,12 @@ impl NamedPipeServer {
     /// A listening instance in the place of this one, which is closed.
     pub(crate) fn replace(&self) -> io::Result<Self> {
         Ok(Self::new(self.handle.end.replace()?))
+    }
+
+    /// A further instance of the same name.
+    pub(crate) fn sibling(&self, options: &ServerOptions) -> io::Result<Self> {
+        let (options, read_mode) = options.for_instance()?;
+        Ok(Self::new(self.handle.end.sibling(&options, read_mode)?))
     }
 }
 

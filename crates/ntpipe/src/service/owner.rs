@@ -137,6 +137,10 @@ impl Owner {
         read_mode: ReadMode,
     ) -> Result<Arc<ServerEnd>, Error> {
         let mut machine = self.machine();
+        if machine.claim.is_none() {
+            // The name has gone; someone else may have it by now.
+            return Err(Error::INVALID_HANDLE);
+        }
         let id = machine.server.create(options)?;
         let end = self.enter(&mut machine, id, read_mode)?;
         self.settle(&mut machine);
@@ -447,6 +451,16 @@ impl ServerEnd {
         drop(machine);
         self.let_go(entry);
         Ok(successor)
+    }
+
+    /// A further instance of the name; takes no descriptor, so that it can't fail for want of one.
+    pub(crate) fn sibling(
+        &self,
+        options: &InstanceOptions,
+        read_mode: ReadMode,
+    ) -> Result<Arc<Self>, Error> {
+        self.stream.check_process()?;
+        self.owner.add(options, read_mode)
     }
 
     fn let_go(&self, entry: Option<Entry>) {

@@ -1,0 +1,81 @@
+//! What the service thread and a listener promise when things get tight.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
+
+use std::thread;
+
+use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+mod support;
+use support::{PIPE, Scenario, this_test};
+
+fn open() -> NamedPipeClient {
+    ClientOptions::new().open(PIPE).unwrap()
+}
+
+/// A client whose memory the server end has: the owner answers in order.
+fn attached() -> NamedPipeClient {
+    let client = open();
+    client.instances().unwrap();
+    client
+}
+
+/// Does it while this process can get no further descriptor.
+fn without_descriptors<T>(work: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::Nofile, none).unwrap();
+    let result = work();
+    setrlimit(Resource::Nofile, before).unwrap();
+    result
+}
+
+fn expect_connected(client: &NamedPipeClient, server: &NamedPipeServer) {
+    client.write_message(b"there?").unwrap();
+    let mut buf = [0; 10];
+    let read = server.read_message(&mut buf).unwrap();
+    assert_eq!(&buf[..read.len], b"there?");
+}
+
+#[test]
+fn a_listener_without_descriptors_keeps_its_client_and_its_name() {
+    Scenario::alone(this_test!(), || {
+        let listener = Listener::bind(PIPE, &ServerOptions::new()).unwrap();
+        let client = attached();
+        let server = without_descriptors(|| listener.accept()).unwrap();
+        expect_connected(&client, &server);
+        drop((client, server));
+        let client = open();
+        expect_connected(&client, &listener.accept().unwrap());
+    });
+}
+
+#[test]
+fn a_listener_below_its_maximum_has_an_instance_that_listens() {
+    Scenario::alone(this_test!(), || {
+        let mut options = ServerOptions::new();
+        options.max_instances(2);
+        let listener = Listener::bind(PIPE, &options).unwrap();
+        let mut client = open();
+        let mut server = listener.accept().unwrap();
+        for _ in 0..300 {
+            let next_client = open();
+            let dropper = thread::spawn(move || drop((client, server)));
+            server = listener.accept().unwrap();
+            client = next_client;
+            dropper.join().unwrap();
+            let info = ntpipe::info(PIPE).unwrap();
+            assert_eq!((info.instances, info.listening), (2, 1));
+        }
+    });
+}
