@@ -15,7 +15,7 @@ use ntpipe_proto::lane::{
 };
 use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
 
-use crate::ring::{Link, Peer, Wait};
+use crate::ring::{Link, Pace, Peer, Wait};
 use crate::sys::fork;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
@@ -77,6 +77,8 @@ enum Slot {
 /// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
 /// in the middle of a few instructions to take that long.
 const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
+/// Up to this size a write costs less than the waiting for its room.
+const SMALL: usize = 1024;
 /// How long to wait before asking it again.
 const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
 
@@ -340,7 +342,7 @@ impl PipeStream {
             reader.stop_asking(link);
         }
         if reader.position() != before {
-            link.wake_peer(Wait::Room);
+            link.wake_peer(Wait::ROOM);
         }
         result.map_err(|error| link.poison(error))
     }
@@ -369,7 +371,7 @@ impl PipeStream {
         let result = result.and_then(|()| side.reader.peek(&*link, dst));
         if side.reader.position() != before {
             // It let go of what was withdrawn, so that there may be room for more.
-            link.wake_peer(Wait::Room);
+            link.wake_peer(Wait::ROOM);
         }
         result.map_err(|error| link.poison(error))
     }
@@ -464,7 +466,7 @@ impl PipeStream {
                 until = Instant::now().checked_add(CONTESTED_PAUSE);
             }
             drop(side);
-            wait_for_room(link, rings, taken, until);
+            wait_for_room(link, rings, taken, until, pace(src));
             side = lock(&self.write);
         };
         // Other writes and flushes of this end may depend on this one. They look at the bell under
@@ -510,7 +512,7 @@ impl PipeStream {
                 return Err(error);
             }
             drop(side);
-            wait_for_room(&link, rings, taken, deadline);
+            wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
             if !side.link.is(&link) {
                 return Err(Error::PIPE_NOT_CONNECTED);
@@ -617,12 +619,23 @@ fn wait_for_room(
     rings: u32,
     taken: ntpipe_proto::lane::Taken,
     deadline: Option<Instant>,
+    pace: Pace,
 ) {
     let moved = || {
         Outgoing::taken(link) != taken || link.rings() != rings || link.peer() != Peer::Connected
     };
-    if !link.spin(Wait::Room, moved) {
-        link.sleep(Wait::Room, deadline, moved);
+    let wait = Wait::Room(pace);
+    if !link.spin(wait, moved) {
+        link.sleep(wait, deadline, moved);
+    }
+}
+
+/// How a write of `src` goes on when there is room again.
+fn pace(src: &[u8]) -> Pace {
+    if src.len() <= SMALL {
+        Pace::FarBehind
+    } else {
+        Pace::Prompt
     }
 }
 

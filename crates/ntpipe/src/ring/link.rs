@@ -58,7 +58,12 @@ pub(crate) enum Wait {
     /// The peer writes.
     Data,
     /// The peer reads.
-    Room,
+    Room(Pace),
+}
+
+impl Wait {
+    /// What a reader wakes its peer for.
+    pub(crate) const ROOM: Self = Self::Room(Pace::Prompt);
 }
 
 impl Offer {
@@ -162,7 +167,7 @@ impl Link {
             .state
             .store(state, Ordering::Release);
         self.wake_peer(Wait::Data);
-        self.wake_peer(Wait::Room);
+        self.wake_peer(Wait::ROOM);
     }
 
     /// Wakes the threads of this process that wait at this end.
@@ -183,7 +188,7 @@ impl Link {
         let waiting = &self.peer.page().waiting.0;
         let word = match peer_waits_for {
             Wait::Data => &waiting.data,
-            Wait::Room => &waiting.room,
+            Wait::Room(_) => &waiting.room,
         };
         bell::ring_for(word, &self.own.page().bell.0);
     }
@@ -205,7 +210,7 @@ impl Link {
                 };
                 self.reading.until(peer_cpu, pace, ready)
             }
-            Wait::Room => self.writing.until(peer_cpu, Pace::Behind, ready),
+            Wait::Room(pace) => self.writing.until(peer_cpu, pace, ready),
         }
     }
 
@@ -225,7 +230,7 @@ impl Link {
         let waiting = &self.own.page().waiting.0;
         match wait {
             Wait::Data => &waiting.data,
-            Wait::Room => &waiting.room,
+            Wait::Room(_) => &waiting.room,
         }
     }
 }

@@ -16,3 +16,4 @@ mod spin;
 
 pub(crate) use bell::Trust;
 pub(crate) use link::{Link, Offer, Peer, Wait};
+pub(crate) use spin::Pace;

@@ -28,18 +28,29 @@ const BRIEF: u32 = 16;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 64;
 
-/// What to do when what was waited for has come.
+/// How far to let the peer get ahead when what was waited for has come: two CPUs that touch the same
+/// cache lines in turn slow each other down to a fraction of what they do some lines apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Go on at once.
+pub(crate) enum Pace {
+    /// Not at all.
     Prompt,
-    /// Let the peer get a little ahead: two CPUs that touch the same cache lines in turn slow each
-    /// other down to a fraction of what they do some lines apart.
+    /// A little: a reader that follows a stream.
     Behind,
+    /// More: a writer of small pieces that has filled the buffer. Each of its writes would wait
+    /// again for the one piece that the reader takes meanwhile.
+    FarBehind,
 }
 
-/// How far behind, in looks.
-const BEHIND: u32 = 32;
+impl Pace {
+    /// Pauses, of some nanoseconds each.
+    const fn pauses(self) -> u32 {
+        match self {
+            Self::Prompt => 0,
+            Self::Behind => 32,
+            Self::FarBehind => 256,
+        }
+    }
+}
 
 impl Spin {
     /// Looks at `ready` until it is true, which is what this returns, or it is time to sleep.
@@ -75,8 +86,8 @@ impl Spin {
             credit.saturating_sub(1)
         };
         self.credit.store(credit, Ordering::Relaxed);
-        if hit && pace == Pace::Behind {
-            (0..BEHIND).for_each(|_| std::hint::spin_loop());
+        if hit {
+            (0..pace.pauses()).for_each(|_| std::hint::spin_loop());
         }
         hit
     }
