@@ -25,6 +25,10 @@ use crate::{Step, line};
 /// A file holds one case or several that belong together; each begins with its title. `applies:`
 /// names the drivers that can run it, if not all can. A step that has nothing to tell may omit
 /// `-> ok`.
+///
+/// Who acts is `server` or `client` (an end of a named pipe), `caller` (someone without an end),
+/// `reader` or `writer` (an end of the anonymous pipe that `pipe create size=10` made); each with
+/// a number if there are several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     /// The file, as it was found.

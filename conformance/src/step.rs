@@ -66,6 +66,11 @@ pub enum Action {
 pub enum Operation {
     /// `CreateNamedPipe`.
     Create(Create),
+    /// `CreatePipe`: the reader and the writer of the same number hold its ends.
+    CreatePipe {
+        /// `nSize`.
+        size: u32,
+    },
     /// `CreateFile` on a pipe.
     Open(Open),
     /// `ConnectNamedPipe`.
@@ -144,7 +149,11 @@ impl Operation {
     /// Whether the actor must hold an end; otherwise it must hold none.
     pub const fn needs_end(&self) -> bool {
         match self {
-            Self::Create(_) | Self::Open(_) | Self::Call { .. } | Self::Wait { .. } => false,
+            Self::Create(_)
+            | Self::CreatePipe { .. }
+            | Self::Open(_)
+            | Self::Call { .. }
+            | Self::Wait { .. } => false,
             Self::Connect { .. }
             | Self::Disconnect
             | Self::Close
@@ -270,6 +279,9 @@ impl Label {
             "server" => Role::Server,
             "client" => Role::Client,
             "caller" => Role::Caller,
+            "pipe" => Role::Pipe,
+            "reader" => Role::Reader,
+            "writer" => Role::Writer,
             _ => return None,
         };
         Some(Self {
@@ -283,7 +295,8 @@ impl Label {
         self.role
     }
 
-    /// The process that the actor lives in: one for all server ends, one for each other actor.
+    /// The process that the actor lives in: one for all server ends, one for each anonymous pipe
+    /// with both its ends, one for each other actor.
     #[must_use]
     pub fn process(&self) -> Self {
         match self.role {
@@ -292,6 +305,23 @@ impl Label {
                 role: Role::Server,
             },
             Role::Client | Role::Caller => self.clone(),
+            Role::Pipe | Role::Reader | Role::Writer => self.with_role("pipe", Role::Pipe),
+        }
+    }
+
+    /// Who reads from an anonymous pipe and who writes to it.
+    #[must_use]
+    pub fn ends(&self) -> (Self, Self) {
+        let reader = self.with_role("reader", Role::Reader);
+        (reader, self.with_role("writer", Role::Writer))
+    }
+
+    /// The actor of another role with the same number.
+    fn with_role(&self, stem: &str, role: Role) -> Self {
+        let digits = self.name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        Self {
+            name: format!("{stem}{digits}"),
+            role,
         }
     }
 }
@@ -311,6 +341,12 @@ pub enum Role {
     Client,
     /// Someone without an end.
     Caller,
+    /// Who creates an anonymous pipe.
+    Pipe,
+    /// The reading end of an anonymous pipe.
+    Reader,
+    /// The writing end of an anonymous pipe.
+    Writer,
 }
 
 /// The name of an operation under way.

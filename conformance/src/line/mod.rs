@@ -70,6 +70,7 @@ impl Answers {
             Operation::Peek { .. } | Operation::Info => Self::Told,
             Operation::ClientProcess | Operation::ServerProcess => Self::Process,
             Operation::Create(_)
+            | Operation::CreatePipe { .. }
             | Operation::Open(_)
             | Operation::Connect { .. }
             | Operation::Disconnect
@@ -100,8 +101,8 @@ impl Words {
         let tag = Tag(first);
         if !self.take(&Token::Equals) {
             let lone = self.ahead() == Some(&Token::Arrow);
-            let expected = "`server`, `client`, `caller` (with a number if there are several), \
-                            `cancel`, or a tag with `=` or `->`";
+            let expected = "`server`, `client`, `caller`, `pipe`, `reader`, `writer` (with a \
+                            number if there are several), `cancel`, or a tag with `=` or `->`";
             return if lone {
                 Ok(Action::Check(tag))
             } else {
@@ -112,7 +113,7 @@ impl Words {
         match Label::new(&actor) {
             Some(actor) => self.begin(Some(tag), actor),
             None => Err(format!(
-                "expected `server`, `client` or `caller`, got `{actor}`"
+                "expected an actor such as `server` or `client2`, got `{actor}`"
             )),
         }
     }
@@ -124,7 +125,11 @@ impl Words {
             (Role::Client, "open") => Operation::Open(self.open()?),
             (Role::Caller, "wait") => self.wait()?,
             (Role::Caller, "call") => self.call()?,
-            (Role::Server | Role::Client, verb) => self.at_end(verb)?,
+            (Role::Pipe, "create") => self.create_pipe()?,
+            (Role::Server | Role::Client | Role::Reader | Role::Writer, verb) => {
+                self.at_end(verb)?
+            }
+            (Role::Pipe, _) => return Err(format!("expected `create`, got `{verb}`")),
             (Role::Caller, _) => return Err(format!("expected `wait` or `call`, got `{verb}`")),
         };
         Ok(Action::Begin {
@@ -204,6 +209,17 @@ impl Words {
                 _ => return Err(unknown(&key, CREATE_KEYS)),
             }
         }
+    }
+
+    fn create_pipe(&mut self) -> Result<Operation, String> {
+        let mut size = 0;
+        while let Some((key, value)) = self.pair() {
+            match key.as_str() {
+                "size" => size = parse(&key, &value)?,
+                _ => return Err(unknown(&key, "size")),
+            }
+        }
+        Ok(Operation::CreatePipe { size })
     }
 
     fn open(&mut self) -> Result<Open, String> {
@@ -455,8 +471,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 const VERBS: &str = "connect, disconnect, close, write, read, peek, flush, transact, set-mode, \
-                     info, client-process, server-process or kill (a server can create, a client \
-                     can open)";
+                     info, client-process, server-process or kill (a server or a pipe can \
+                     create, a client can open)";
 const CREATE_KEYS: &str = "name, path, direction, type, read, wait, max, in, out, quota, timeout";
 const DIRECTIONS: [(&str, Direction); 3] = [
     ("inbound", Direction::Inbound),

@@ -26,6 +26,23 @@ fn a_server_is_created_with_what_is_said_and_defaults_otherwise() {
 }
 
 #[test]
+fn an_anonymous_pipe_has_a_reader_and_a_writer() {
+    assert_eq!(
+        operation("pipe2 create size=7"),
+        Operation::CreatePipe { size: 7 }
+    );
+    let (reader, writer) = Label::new("pipe2").unwrap().ends();
+    assert_eq!(Some(&reader), Label::new("reader2").as_ref());
+    assert_eq!(Some(&writer), Label::new("writer2").as_ref());
+    assert_eq!(reader.process(), writer.process());
+    assert_ne!(reader.process(), Label::new("pipe").unwrap());
+    assert_eq!(
+        refused("pipe read 1 -> ok"),
+        "expected `create`, got `read`"
+    );
+}
+
+#[test]
 fn content_can_be_joined() {
     let write = operation(r#"client write "ab" + bytes 3 from 7 within 20ms -> ok 5"#);
     let data = [b"ab".to_vec(), pattern(7, 3)].concat();

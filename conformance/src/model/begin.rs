@@ -29,6 +29,9 @@ impl Begin<'_> {
             Operation::Create(create) => {
                 self.model.world.create(&self.actor, create).map(|()| DONE)
             }
+            Operation::CreatePipe { size } => (self.model.world)
+                .create_pipe(&self.actor, *size)
+                .map(|()| DONE),
             Operation::Open(open) => self.open(open).map(|()| DONE),
             Operation::Connect { within } => self.connect(*within),
             Operation::Disconnect => self.disconnect(),

@@ -141,7 +141,6 @@ impl Pending {
             Kind::Read { .. } => {
                 let lane = world.link(&held)?.read_by(held.end);
                 lane.reader.ask(&lane.memory, 0);
-                lane.reader.stop_asking(&lane.memory);
                 Ok(Given::Up)
             }
             Kind::Write { op, data } => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ntpipe_proto::{
-    Access, Connection, Direction, End, EndState, Error, FirstInstance, InstanceId,
+    Access, Connection, DefaultTimeout, Direction, End, EndState, Error, FirstInstance, InstanceId,
     InstanceOptions, MaxInstances, Operation, PipeName, PipeState, PipeType, Quotas, ReadMode,
     Server, ServerMode, Verdict,
 };
@@ -78,19 +78,58 @@ impl World {
                 false => FirstInstance::NotRequired,
             },
         };
-        let server = self.names.entry(name.folded().to_owned()).or_default();
-        let instance = server.create(&options)?;
+        self.enter(
+            label,
+            name.folded(),
+            &options,
+            mode.state(),
+            mode.granted_access(),
+        )
+    }
+
+    /// `CreatePipe`: an instance whose name nobody can say, and its client (observed 13.1, 13.6).
+    pub(super) fn create_pipe(&mut self, label: &Label, size: u32) -> Result<(), Error> {
+        let quota = if size == 0 { 4096 } else { size };
+        let options = InstanceOptions {
+            direction: Direction::Inbound,
+            pipe_type: PipeType::Byte,
+            max_instances: MaxInstances::new(1)?,
+            quotas: Quotas {
+                inbound: quota,
+                outbound: quota,
+            },
+            default_timeout: DefaultTimeout::default(),
+            first: FirstInstance::Required,
+        };
+        let key = format!("\0{label}");
+        let (reader, writer) = label.ends();
+        let access = Access::FILE_GENERIC_READ | Access::WRITE_ATTRIBUTES;
+        self.enter(&reader, &key, &options, PipeState::CLIENT, access)?;
+        let access = Access::FILE_GENERIC_WRITE | Access::READ_ATTRIBUTES;
+        self.join(&writer, &key, access)
+    }
+
+    /// Creates an instance.
+    fn enter(
+        &mut self,
+        label: &Label,
+        key: &str,
+        options: &InstanceOptions,
+        mut state: PipeState,
+        access: Access,
+    ) -> Result<(), Error> {
+        let server = self.names.entry(key.to_owned()).or_default();
+        let instance = server.create(options)?;
         let info = server.info().ok_or(Error::INTERNAL_ERROR)?;
-        let mut state = mode.state();
         if !info.pipe_type.allows(state.read_mode) {
             state.read_mode = ReadMode::Byte;
         }
         let held = Held {
             end: End::Server,
-            key: name.folded().to_owned(),
+            key: key.to_owned(),
             instance,
             state,
-            access: mode.granted_access(),
+            access,
             pipe_type: info.pipe_type,
             direction: info.direction,
             max: info.max_instances,
@@ -115,12 +154,15 @@ impl World {
             Rights::None => Access::NONE,
         };
         let access = Access::requested_by_client(desired);
-        let server = self.names.entry(name.folded().to_owned()).or_default();
+        self.join(label, name.folded(), access)
+    }
+
+    /// Connects a client to an instance.
+    fn join(&mut self, label: &Label, key: &str, access: Access) -> Result<(), Error> {
+        let server = self.names.entry(key.to_owned()).or_default();
         let connection = server.open(access)?;
         let found = self.ends.iter_mut().find(|(_, held)| {
-            held.end == End::Server
-                && held.instance == connection.instance()
-                && held.key == name.folded()
+            held.end == End::Server && held.instance == connection.instance() && held.key == key
         });
         let (server_label, server_end) = found.ok_or(Error::INTERNAL_ERROR)?;
         let link = LinkId(self.next_link);

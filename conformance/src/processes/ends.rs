@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use ntpipe::anonymous::{self, PipeReader, PipeWriter};
 use ntpipe::{
     ClientOptions, IoErrorExt, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo, PipeMode,
     PipeStream, ReadInfo, ServerOptions,
@@ -18,6 +19,8 @@ use crate::{Create, Facts, Label, Open, Operation, Outcome, Rights, SetMode, Whe
 pub(super) enum End {
     Server(NamedPipeServer),
     Client(NamedPipeClient),
+    Reader(PipeReader),
+    Writer(PipeWriter),
 }
 
 /// Does one operation, however long it takes; the end is let go behind it.
@@ -35,6 +38,12 @@ pub(super) fn perform(
         }),
         (None, Operation::Open(options)) => open(options, suffix).map(|end| {
             ends.insert(actor.clone(), end);
+            Outcome::Done
+        }),
+        (None, Operation::CreatePipe { size }) => create_pipe(*size).map(|(reader, writer)| {
+            let labels = actor.ends();
+            ends.insert(labels.0, reader);
+            ends.insert(labels.1, writer);
             Outcome::Done
         }),
         (None, operation) => without_end(operation, suffix),
@@ -97,6 +106,11 @@ fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
     Ok(End::Server(server))
 }
 
+fn create_pipe(size: u32) -> Result<(End, End), Failure> {
+    let (reader, writer) = anonymous::pipe(size)?;
+    Ok((End::Reader(reader), End::Writer(writer)))
+}
+
 fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
     let (read, write) = match open.access {
         Rights::Both => (true, true),
@@ -128,7 +142,22 @@ fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> 
             let read = ntpipe::call(address, data, &mut reply, wait_time(*timeout))?;
             Ok(outcome(reply, read))
         }
-        _ => Err(Failure::Inexpressible),
+        Operation::Create(_)
+        | Operation::CreatePipe { .. }
+        | Operation::Open(_)
+        | Operation::Connect { .. }
+        | Operation::Disconnect
+        | Operation::Close
+        | Operation::Write { .. }
+        | Operation::Read { .. }
+        | Operation::Peek { .. }
+        | Operation::Flush { .. }
+        | Operation::Transact { .. }
+        | Operation::SetMode(_)
+        | Operation::Info
+        | Operation::ClientProcess
+        | Operation::ServerProcess
+        | Operation::Kill => Err(Failure::Inexpressible),
     }
 }
 
@@ -164,7 +193,18 @@ impl End {
                 wait_mode: WaitMode::Wait,
             }) => self.stream().set_read_mode((*read_mode).into())?,
             Operation::Info => return self.tell(),
-            _ => return Err(Failure::Inexpressible),
+            Operation::SetMode(SetMode {
+                wait_mode: WaitMode::NoWait,
+                ..
+            })
+            | Operation::Create(_)
+            | Operation::CreatePipe { .. }
+            | Operation::Open(_)
+            | Operation::Call { .. }
+            | Operation::Wait { .. }
+            | Operation::ClientProcess
+            | Operation::ServerProcess
+            | Operation::Kill => return Err(Failure::Inexpressible),
         }
         Ok(Outcome::Done)
     }
@@ -173,13 +213,15 @@ impl End {
         match self {
             Self::Server(server) => server,
             Self::Client(client) => client,
+            Self::Reader(reader) => reader,
+            Self::Writer(writer) => writer,
         }
     }
 
     fn server(&self) -> Result<&NamedPipeServer, Failure> {
         match self {
             Self::Server(server) => Ok(server),
-            Self::Client(_) => Err(Failure::Inexpressible),
+            Self::Client(_) | Self::Reader(_) | Self::Writer(_) => Err(Failure::Inexpressible),
         }
     }
 
@@ -216,21 +258,25 @@ impl End {
         match self {
             Self::Server(server) => server.info(),
             Self::Client(client) => client.info(),
+            Self::Reader(reader) => Ok(reader.info()),
+            Self::Writer(writer) => Ok(writer.info()),
         }
     }
 
     fn tell(&self) -> Result<Outcome, Failure> {
         let info = self.info()?;
         let instances = match self {
-            Self::Server(server) => server.instances()?,
-            Self::Client(client) => client.instances()?,
+            Self::Server(server) => Some(server.instances()?),
+            Self::Client(client) => Some(client.instances()?),
+            Self::Reader(_) | Self::Writer(_) => None,
         };
-        let facts = Facts::default()
+        let mut facts = Facts::default()
             .with(
                 "end",
-                match info.end {
-                    PipeEnd::Server => "server",
-                    _ => "client",
+                if info.end == PipeEnd::Server {
+                    "server"
+                } else {
+                    "client"
                 },
             )
             .with("type", mode(info.mode))
@@ -238,8 +284,10 @@ impl End {
             .with("out", info.out_buffer_size)
             .with("max", info.max_instances)
             .with("read", mode(self.stream().read_mode()))
-            .with("wait", "yes")
-            .with("instances", instances);
+            .with("wait", "yes");
+        if let Some(instances) = instances {
+            facts = facts.with("instances", instances);
+        }
         Ok(Outcome::Told { data: None, facts })
     }
 
@@ -247,6 +295,7 @@ impl End {
         Ok(match self {
             Self::Server(server) => server.client_process_id()?,
             Self::Client(client) => client.client_process_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
         })
     }
 
@@ -254,6 +303,7 @@ impl End {
         Ok(match self {
             Self::Server(server) => server.server_process_id()?,
             Self::Client(client) => client.server_process_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
         })
     }
 }

@@ -69,7 +69,8 @@ impl Processes {
     /// Begins the operation of a step in the actor's process, which is started if need be.
     fn begin(&mut self, process: Label, step: &Step) -> Result<Id, Trouble> {
         if !self.workers.contains_key(&process) {
-            let directory = self.directory.as_deref().unwrap_or(Path::new("/"));
+            let directory = (self.directory.as_deref())
+                .ok_or_else(|| Trouble("no case has begun".to_owned()))?;
             let worker = Worker::start(&self.program, directory, &self.case.to_string())
                 .map_err(|error| Trouble(format!("no worker can be started: {error}")))?;
             self.ids.insert(worker.id(), process.clone());
@@ -80,9 +81,10 @@ impl Processes {
             number: self.next,
         };
         self.next += 1;
-        match self.exchange(&id, &Request::Begin(id.number, step.text.clone()))? {
-            Answer::Begun => Ok(id),
-            other => Err(unexpected(&other)),
+        let answer = self.exchange(&id, &Request::Begin(id.number, step.text.clone()))?;
+        match answer == Answer::Begun {
+            true => Ok(id),
+            false => Err(unexpected(&answer)),
         }
     }
 
@@ -95,13 +97,16 @@ impl Processes {
                 Request::Ask(id.number)
             }
         };
-        match self.exchange(id, &request)? {
-            Answer::Outcome(outcome) => Ok(outcome),
-            Answer::Process(number) => match self.ids.get(&number) {
+        let answer = self.exchange(id, &request)?;
+        match &answer {
+            Answer::Outcome(outcome) => Ok(outcome.clone()),
+            Answer::Process(number) => match self.ids.get(number) {
                 Some(label) => Ok(Outcome::Process(label.clone())),
                 None => Err(Trouble(format!("process {number} is none of this case"))),
             },
-            other => Err(unexpected(&other)),
+            Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
+                Err(unexpected(&answer))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 /// The threads with the number of times that each has stopped running, if all are blocked in a
 /// system call now; `None` if one runs.
@@ -20,27 +21,36 @@ pub(super) fn look() -> io::Result<Option<String>> {
         if id == main {
             continue;
         }
-        let path = entry.path();
-        let read = |file| fs::read_to_string(path.join(file));
-        let (call, status) = match read("syscall").and_then(|call| Ok((call, read("status")?))) {
-            Ok(texts) => texts,
-            // It ended meanwhile.
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        // The kernel says `running`, and -1 for a thread that is stopped elsewhere, as by a page
-        // that must be read.
-        if !call.starts_with(|first: char| first.is_ascii_digit()) {
+        let Some(runs) = blocked(&entry.path())? else {
             return Ok(None);
-        }
+        };
         threads.push_str(&id);
-        for (_, count) in (status.lines()).filter_map(|line| line.split_once("ctxt_switches:")) {
-            threads.push(':');
-            threads.push_str(count.trim());
-        }
+        threads.push_str(&runs);
         threads.push(' ');
     }
     Ok(Some(threads))
+}
+
+/// How often a thread has stopped running, if it is blocked in a system call now.
+fn blocked(thread: &Path) -> io::Result<Option<String>> {
+    let read = |file| fs::read_to_string(thread.join(file));
+    let (call, status) = match read("syscall").and_then(|call| Ok((call, read("status")?))) {
+        Ok(texts) => texts,
+        // It ended meanwhile.
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The kernel says `running`, and -1 for a thread that is stopped elsewhere, as by a page that
+    // must be read.
+    if !call.starts_with(|first: char| first.is_ascii_digit()) {
+        return Ok(None);
+    }
+    let mut runs = String::new();
+    for (_, count) in (status.lines()).filter_map(|line| line.split_once("ctxt_switches:")) {
+        runs.push(':');
+        runs.push_str(count.trim());
+    }
+    Ok(Some(runs))
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -52,40 +62,51 @@ const ESRCH: i32 = 3;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
     use std::thread;
 
     use super::*;
 
-    /// The answer's part about one thread; the test's own threads beside it may run.
-    fn line(id: &str) -> Option<String> {
-        let path = format!("/proc/self/task/{id}/syscall");
-        let call = fs::read_to_string(path).unwrap();
-        call.starts_with(|first: char| first.is_ascii_digit())
-            .then_some(call)
-    }
-
     #[test]
-    fn a_thread_that_waits_is_seen_to_be_blocked() {
+    fn a_thread_that_waits_is_seen_to_be_blocked_and_its_runs_are_counted() {
         let (tell, told) = mpsc::channel();
         let (go, wait) = mpsc::channel::<()>();
         let waiter = thread::spawn(move || {
-            let own = fs::read_link("/proc/thread-self").unwrap();
-            let id = own.file_name().unwrap().to_string_lossy().into_owned();
-            tell.send(id).unwrap();
-            wait.recv()
+            tell.send(fs::canonicalize("/proc/thread-self").unwrap())
+                .unwrap();
+            while wait.recv().is_ok() {}
         });
-        let id = told.recv().unwrap();
-        while line(&id).is_none() {
-            thread::yield_now();
-        }
+        let path = told.recv().unwrap();
+        let runs = || loop {
+            match blocked(&path).unwrap() {
+                Some(runs) => return runs,
+                None => thread::yield_now(),
+            }
+        };
+        let before = runs();
+        assert_eq!(blocked(&path).unwrap(), Some(before.clone()));
         go.send(()).unwrap();
-        waiter.join().unwrap().unwrap();
+        while runs() == before {}
+        drop(go);
+        waiter.join().unwrap();
     }
 
     #[test]
     fn a_thread_that_runs_is_seen() {
-        // The test itself is not the main thread, and runs.
-        assert_eq!(look().unwrap(), None);
+        let stop = AtomicBool::new(false);
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                tell.send(fs::canonicalize("/proc/thread-self").unwrap())
+                    .unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let seen = blocked(&told.recv().unwrap());
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(seen.unwrap(), None);
+        });
     }
 }

@@ -99,9 +99,10 @@ impl Worker {
     /// The end for an operation; a close takes it away.
     fn end(&self, actor: &Label, operation: &Operation) -> Result<Option<End>, String> {
         let mut ends = self.ends.lock();
-        let end = match operation {
-            Operation::Close => ends.remove(actor),
-            _ => ends.get(actor).cloned(),
+        let end = if *operation == Operation::Close {
+            ends.remove(actor)
+        } else {
+            ends.get(actor).cloned()
         };
         match (operation.needs_end(), end) {
             (true, None) => Err(format!("{actor} is not open")),
