@@ -342,7 +342,8 @@ impl Reader {
             };
             let taken = self.take(lane, record, rest)?;
             op.filled += taken.unwrap_or(0);
-            if taken.is_none() && self.head >= limit {
+            // A look at the next record is the next read's, which has a shorter way to do it.
+            if op.filled == dst.len() || (taken.is_none() && self.head >= limit) {
                 break;
             }
         }
