@@ -8,13 +8,15 @@
     reason = "a test"
 )]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 mod support;
-use support::{PIPE, Scenario, this_test};
+use support::{LOCK, PIPE, SOCKET, Scenario, code, hear, say, this_test};
 
 fn open() -> NamedPipeClient {
     ClientOptions::new().open(PIPE).unwrap()
@@ -78,4 +80,42 @@ fn a_listener_below_its_maximum_has_an_instance_that_listens() {
             assert_eq!((info.instances, info.listening), (2, 1));
         }
     });
+}
+
+#[test]
+fn a_living_name_survives_the_removal_of_its_lock_file() {
+    Scenario::new(this_test!())
+        .role("owner", || {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            say("up");
+            hear();
+            drop(server);
+            say("closed");
+            hear();
+        })
+        .role("other", || {
+            assert_eq!(code(ServerOptions::new().create(PIPE)), 50);
+            drop(open());
+        })
+        .role("heir", || {
+            assert_eq!(code(ClientOptions::new().open(PIPE)), 2);
+            ServerOptions::new().create(PIPE).unwrap();
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            for file in [SOCKET, LOCK] {
+                let mode = fs::metadata(stage.dir().join(file)).unwrap().mode();
+                assert_ne!(mode & 0o1000, 0, "{file} is not sticky: {mode:o}");
+            }
+            fs::remove_file(stage.dir().join(LOCK)).unwrap();
+            stage.start("other").finish();
+            assert_eq!(stage.files(), [SOCKET]);
+            owner.say("go");
+            owner.expect("closed");
+            stage.start("heir").finish();
+            assert!(stage.files().is_empty());
+            owner.say("done");
+            owner.finish();
+        });
 }

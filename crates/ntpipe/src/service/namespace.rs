@@ -3,7 +3,8 @@
 //! Each name that exists has two files in the namespace directory: `NAME.lock`, which its owner
 //! holds locked as long as it lives, and `NAME.pipe`, the socket on which it answers. The kernel
 //! releases the lock with the owner's last breath, so that a name dies with its owner; the files
-//! of a dead owner are removed by the next one who comes across them.
+//! of a dead owner are removed by the next one who comes across them. Should somebody have removed
+//! a living owner's lock file, the socket tells that it lives.
 
 use std::fmt;
 use std::io;
@@ -40,7 +41,7 @@ pub(crate) struct Claim {
     namespace: Arc<Namespace>,
     stem: String,
     /// Locked as long as this lives.
-    _lock: OwnedFd,
+    lock: OwnedFd,
     generation: u32,
 }
 
@@ -164,15 +165,22 @@ impl Namespace {
                 .stat(&lock_name)
                 .is_some_and(|found| same(&found, &held))
             {
+                if self.remove_stale_socket(&stem)? == Socket::Answers {
+                    // Its lock file was removed, and this one is nobody's.
+                    self.remove(&lock_name);
+                    return Ok(Claimed::Taken);
+                }
+                // Whoever cleans up old files leaves sticky ones alone.
+                if let Err(errno) = fs::fchmod(&lock, Mode::RUSR | Mode::WUSR | Mode::SVTX) {
+                    tracing::debug!(%errno, "a lock file can't be made sticky");
+                }
                 let generation = fork::generation();
-                let claim = Claim {
+                return Ok(Claimed::Ours(Claim {
                     namespace: Arc::clone(self),
                     stem,
-                    _lock: lock,
+                    lock,
                     generation,
-                };
-                claim.remove_stale_socket()?;
-                return Ok(Claimed::Ours(claim));
+                }));
             }
         }
         Err(fail(
@@ -236,6 +244,36 @@ impl Namespace {
         Ok(found)
     }
 
+    /// Removes a name's socket, unless somebody answers there; the caller holds the lock.
+    fn remove_stale_socket(&self, stem: &str) -> Result<Socket, NamespaceError> {
+        let file = format!("{stem}{PIPE}");
+        let Some(stat) = self.stat(&file) else {
+            return Ok(Socket::Gone);
+        };
+        let fail = |what| self.fail(&file, Error::ACCESS_DENIED, what);
+        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+        if !is_socket || stat.st_uid != geteuid().as_raw() {
+            let what = "something that is not ours has the name of a pipe; move it away";
+            return Err(fail(what));
+        }
+        match socket::try_connect(&self.reach(&file)) {
+            // It is alive, be it that it is stopped and its queue full.
+            Ok(_) | Err(Errno::AGAIN) => return Ok(Socket::Answers),
+            Err(Errno::CONNREFUSED) => {}
+            Err(Errno::NOENT) => return Ok(Socket::Gone),
+            Err(_) => return Err(fail("it can't be told whether its owner lives")),
+        }
+        fs::unlinkat(&self.dir, &file, AtFlags::empty())
+            .map_err(|_| fail("it can't be removed"))?;
+        Ok(Socket::Gone)
+    }
+
+    fn remove(&self, file: &str) {
+        if let Err(errno) = fs::unlinkat(&self.dir, file, AtFlags::empty()) {
+            tracing::debug!(%errno, file, "a name's file stays");
+        }
+    }
+
     /// A path to a file of the directory that is short enough for a socket's address.
     fn reach(&self, file: &str) -> String {
         format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd())
@@ -252,6 +290,13 @@ impl Namespace {
             what,
         }
     }
+}
+
+/// What has become of the socket of a name whose lock was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Gone,
+    Answers,
 }
 
 /// Who may use a directory of names.
@@ -274,22 +319,6 @@ impl Claim {
             _ => fail("the socket can't be created"),
         })
     }
-
-    fn remove_stale_socket(&self) -> Result<(), NamespaceError> {
-        let file = format!("{}{PIPE}", self.stem);
-        let Some(stat) = self.namespace.stat(&file) else {
-            return Ok(());
-        };
-        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-        if !is_socket || stat.st_uid != geteuid().as_raw() {
-            let what = "something that is not ours has the name of a pipe; move it away";
-            return Err(self.namespace.fail(&file, Error::ACCESS_DENIED, what));
-        }
-        fs::unlinkat(&self.namespace.dir, &file, AtFlags::empty()).map_err(|_| {
-            self.namespace
-                .fail(&file, Error::ACCESS_DENIED, "it can't be removed")
-        })
-    }
 }
 
 impl Drop for Claim {
@@ -298,14 +327,18 @@ impl Drop for Claim {
         if self.generation != fork::current() {
             return;
         }
-        if let Err(error) = self.remove_stale_socket() {
-            tracing::debug!(%error, "a name's socket stays");
-        }
-        // Last, and while it is still locked.
         let lock_name = format!("{}{LOCK}", self.stem);
-        if let Err(errno) = fs::unlinkat(&self.namespace.dir, lock_name, AtFlags::empty()) {
-            tracing::debug!(%errno, "a name's lock file stays");
+        let found = self.namespace.stat(&lock_name);
+        let is_ours = |found| fs::fstat(&self.lock).is_ok_and(|own| same(&own, found));
+        if !found.as_ref().is_some_and(is_ours) {
+            // Somebody has removed it: the files of that name may be another's by now. A socket
+            // that is left is found stale.
+            tracing::debug!(lock_name, "a name's files stay");
+            return;
         }
+        self.namespace.remove(&format!("{}{PIPE}", self.stem));
+        // Last, and while it is still locked.
+        self.namespace.remove(&lock_name);
     }
 }
 

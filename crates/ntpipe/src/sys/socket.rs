@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ntpipe_proto::Error;
 use rustix::event::{self, PollFd, PollFlags};
-use rustix::fs::Timespec;
+use rustix::fs::{Mode, Timespec, fchmod};
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -37,6 +37,11 @@ pub(crate) struct Datagram {
 /// A socket that listens at `path`.
 pub(crate) fn listen(path: &str) -> Result<OwnedFd, Errno> {
     let socket = new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // The file gets the socket's mode, as far as the umask lets it. Whoever cleans up old files
+    // leaves sticky ones alone.
+    if let Err(errno) = fchmod(&socket, Mode::from_raw_mode(0o1777)) {
+        tracing::debug!(%errno, "a socket can't be made sticky");
+    }
     net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     net::listen(&socket, BACKLOG)?;
     Ok(socket)
@@ -52,6 +57,12 @@ pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
             done => return done.map(|()| socket),
         }
     }
+}
+
+/// As [`connect`], but `AGAIN` if there is no room in the listener's queue at the moment.
+pub(crate) fn try_connect(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?).map(|()| socket)
 }
 
 fn new_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
