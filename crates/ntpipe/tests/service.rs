@@ -13,9 +13,11 @@ use std::os::unix::fs::MetadataExt;
 use std::thread;
 
 use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 mod support;
+use support::raw::{self, Raw};
 use support::{LOCK, PIPE, SOCKET, Scenario, code, hear, say, this_test};
 
 fn open() -> NamedPipeClient {
@@ -118,4 +120,22 @@ fn a_living_name_survives_the_removal_of_its_lock_file() {
             owner.say("done");
             owner.finish();
         });
+}
+
+#[test]
+fn nobody_gets_through_to_a_name_that_has_gone() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        // A session that outlives the name.
+        let session = Raw::connect();
+        session.send(&raw::query_request(), &[]).unwrap();
+        session.receive().unwrap();
+        // Another way to its socket, which stays.
+        let link = "link.pipe";
+        fs::hard_link(raw::dir().join(SOCKET), raw::dir().join(link)).unwrap();
+        assert!(Raw::try_connect(link).is_ok());
+        drop(server);
+        let refused = Raw::try_connect(link).map(drop);
+        assert_eq!(refused, Err(Errno::CONNREFUSED));
+    });
 }

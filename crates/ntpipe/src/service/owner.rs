@@ -433,6 +433,8 @@ impl ServerEnd {
             if let Some(token) = self.owner.token.get() {
                 self.owner.service.forget(*token);
             }
+            // Sessions may keep the socket for a while, in which nobody would answer.
+            socket::stop_listening(self.owner.listener.as_fd());
         }
         drop(names);
         self.let_go(entry);

@@ -78,6 +78,15 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno>
     }
 }
 
+/// Refuses all connections from now on, and ends those that wait in the queue.
+pub(crate) fn stop_listening(listener: BorrowedFd<'_>) {
+    hang_up(listener);
+    // None comes in any more: this ends.
+    while let Ok(Some(connection)) = accept(listener) {
+        drop(connection);
+    }
+}
+
 /// The credentials with which the other end was opened.
 pub(crate) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
     let cred = net::sockopt::socket_peercred(socket)

@@ -61,6 +61,13 @@ impl Raw {
         Self(socket)
     }
 
+    /// A client at another socket of the directory.
+    pub(crate) fn try_connect(file: &str) -> Result<Self, Errno> {
+        let socket = new_socket();
+        let address = SocketAddrUnix::new(dir().join(file)).unwrap();
+        connect(&socket, &address).map(|()| Self(socket))
+    }
+
     /// The next client of a socket that listens.
     pub(crate) fn accept(listener: &OwnedFd) -> Self {
         Self(accept(listener).unwrap())
@@ -129,6 +136,12 @@ pub(crate) fn open_request() -> Vec<u8> {
 
 pub(crate) fn attach_request() -> Vec<u8> {
     Request::Attach.encode().unwrap()
+}
+
+/// A query for whatever name there is.
+pub(crate) fn query_request() -> Vec<u8> {
+    let name = String::new();
+    Request::Query { name }.encode().unwrap()
 }
 
 /// Shared memory of an end, in which everything can be written.
