@@ -11,14 +11,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 mod support;
 use support::raw::{self, Raw};
-use support::{LOCK, PIPE, SOCKET, Scenario, code, hear, say, this_test};
+use support::{LOCK, PIPE, SOCKET, Scenario, code, hear, say, this_test, until};
 
 fn open() -> NamedPipeClient {
     ClientOptions::new().open(PIPE).unwrap()
@@ -42,6 +43,15 @@ fn without_descriptors<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     setrlimit(Resource::Nofile, before).unwrap();
     result
+}
+
+/// Whether all threads of a process are stopped.
+fn is_stopped(process: u32) -> bool {
+    let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    })
 }
 
 fn expect_connected(client: &NamedPipeClient, server: &NamedPipeServer) {
@@ -137,5 +147,77 @@ fn nobody_gets_through_to_a_name_that_has_gone() {
         drop(server);
         let refused = Raw::try_connect(link).map(drop);
         assert_eq!(refused, Err(Errno::CONNREFUSED));
+    });
+}
+
+/// Owners that are stopped, and a name whose owner lives.
+#[test]
+fn a_stopped_owner_keeps_nobody_waiting_for_ever() {
+    const OTHERS: [&str; 4] = [r"\\.\pipe\a", r"\\.\pipe\b", r"\\.\pipe\c", r"\\.\pipe\d"];
+    Scenario::new(this_test!())
+        .role("owner", || {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let others = OTHERS.map(|name| ServerOptions::new().create(name).unwrap());
+            say("up");
+            server.connect().unwrap();
+            say("connected");
+            hear();
+            let further = ServerOptions::new().create(PIPE).unwrap();
+            say("two");
+            hear();
+            drop((server, others, further));
+        })
+        .role("client", || {
+            let client = attached();
+            let _living = ServerOptions::new().create(r"\\.\pipe\living").unwrap();
+            say("up");
+            hear();
+            thread::scope(|scope| {
+                for timeout in [Some(Duration::from_millis(1)), Some(Duration::ZERO)] {
+                    scope.spawn(move || assert_eq!(code(ntpipe::wait(PIPE, timeout)), 121));
+                }
+                scope.spawn(|| {
+                    let before = Instant::now();
+                    let names = ntpipe::list().unwrap();
+                    let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
+                    assert_eq!(names, ["living"]);
+                    assert!(before.elapsed() < Duration::from_secs(4));
+                });
+                assert_eq!(code(client.instances()), 121);
+            });
+            say("done");
+            hear();
+            // Not the answer to what was asked before.
+            assert_eq!(client.instances().unwrap(), 2);
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            let mut client = stage.start("client");
+            client.expect("up");
+            owner.expect("connected");
+            let id = Pid::from_raw(owner.id().try_into().unwrap()).unwrap();
+            kill_process(id, Signal::STOP).unwrap();
+            until(|| is_stopped(owner.id()));
+            client.say("go");
+            client.expect("done");
+            kill_process(id, Signal::CONT).unwrap();
+            owner.say("go");
+            owner.expect("two");
+            client.say("go");
+            client.finish();
+            owner.say("done");
+            owner.finish();
+        });
+}
+
+#[test]
+fn an_owner_whose_queue_is_full_keeps_nobody_waiting_for_ever() {
+    Scenario::alone(this_test!(), || {
+        let listener = raw::listen_at_name();
+        let queue: Vec<_> = (0..raw::BACKLOG + 1).map(|_| Raw::connect()).collect();
+        assert!(ntpipe::list().unwrap().is_empty());
+        assert_eq!(code(ClientOptions::new().open(PIPE)), 121);
+        drop((queue, listener));
     });
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ntpipe_proto::{Error, PipeName};
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -60,6 +61,8 @@ const LOCK: &str = ".lock";
 /// The longest encoded name that `/proc/self/fd/NNNNNNN/` and `.pipe` leave room for in the 108
 /// bytes of a socket's address.
 const MAX_STEM: usize = 80;
+/// How long to wait for room in an owner's queue.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts to get hold of a lock file that others remove at the same time.
 const ATTEMPTS: u32 = 1000;
 
@@ -196,20 +199,33 @@ impl Namespace {
 
     fn connect_stem(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
         let file = format!("{stem}{PIPE}");
-        socket::connect(&self.reach(&file)).map_err(|errno| match errno {
-            Errno::NOENT => self.fail(&file, Error::FILE_NOT_FOUND, "there is no such pipe"),
+        socket::connect(&self.reach(&file), PATIENCE)
+            .map_err(|errno| self.unreachable(stem, &file, errno))
+    }
+
+    /// As [`connect`](Self::connect) for a file's stem; fails at once if its owner's queue is full.
+    pub(crate) fn try_connect(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
+        let file = format!("{stem}{PIPE}");
+        socket::try_connect(&self.reach(&file))
+            .map_err(|errno| self.unreachable(stem, &file, errno))
+    }
+
+    fn unreachable(self: &Arc<Self>, stem: &str, file: &str, errno: Errno) -> NamespaceError {
+        match errno {
+            Errno::NOENT => self.fail(file, Error::FILE_NOT_FOUND, "there is no such pipe"),
             Errno::CONNREFUSED => {
                 self.sweep(stem);
-                self.fail(&file, Error::FILE_NOT_FOUND, "its owner is gone")
+                self.fail(file, Error::FILE_NOT_FOUND, "its owner is gone")
             }
             Errno::ACCESS | Errno::PERM => {
-                self.fail(&file, Error::ACCESS_DENIED, "it belongs to another user")
+                self.fail(file, Error::ACCESS_DENIED, "it belongs to another user")
             }
             Errno::NOTSOCK | Errno::PROTOTYPE => {
-                self.fail(&file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
+                self.fail(file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
             }
-            _ => self.fail(&file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
-        })
+            Errno::AGAIN => self.fail(file, Error::SEM_TIMEOUT, "its owner lets no one in"),
+            _ => self.fail(file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
+        }
     }
 
     /// Removes the files of a name whose owner is dead.
@@ -230,16 +246,15 @@ impl Namespace {
         }
     }
 
-    /// Sockets connected to the owners of all names.
-    pub(crate) fn connect_all(self: &Arc<Self>) -> Result<Vec<OwnedFd>, NamespaceError> {
+    /// The stems of all names, be their owners alive or dead.
+    pub(crate) fn stems(&self) -> Result<Vec<String>, NamespaceError> {
         let fail = |_| self.fail("", Error::ACCESS_DENIED, "it can't be listed");
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_str().ok();
-            if let Some(stem) = name.and_then(|name| name.strip_suffix(PIPE)) {
-                found.extend(self.connect_stem(stem));
-            }
+            let stem = name.and_then(|name| name.strip_suffix(PIPE));
+            found.extend(stem.map(str::to_owned));
         }
         Ok(found)
     }
@@ -363,7 +378,7 @@ impl std::error::Error for NamespaceError {
 impl From<NamespaceError> for io::Error {
     fn from(error: NamespaceError) -> Self {
         // A pipe that isn't there is what callers match on; all else is the directory's trouble.
-        if [Error::FILE_NOT_FOUND, Error::PIPE_BUSY].contains(&error.error) {
+        if [Error::FILE_NOT_FOUND, Error::PIPE_BUSY, Error::SEM_TIMEOUT].contains(&error.error) {
             error.error.into()
         } else {
             Self::new(error.error.kind(), error)

@@ -3,12 +3,13 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
 use rustix::event::{self, PollFd, PollFlags};
 use rustix::fs::{Mode, Timespec, fchmod};
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -47,9 +48,12 @@ pub(crate) fn listen(path: &str) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// A blocking socket that is connected to who listens at `path`.
-pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
+/// A blocking socket that is connected to who listens at `path`. If the listener's queue is full,
+/// as that of a stopped process may be, or later what was sent to it, it waits for `patience` and
+/// then returns `AGAIN`.
+pub(crate) fn connect(path: &str, patience: Duration) -> Result<OwnedFd, Errno> {
     let socket = new_socket(SocketFlags::CLOEXEC)?;
+    net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
     let address = SocketAddrUnix::new(path)?;
     loop {
         match net::connect(&socket, &address) {
@@ -175,6 +179,30 @@ pub(crate) fn wait_readable(
         match event::poll(&mut fds, timeout.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Waits until one of the sockets has something to receive; says for each whether it has. `None`
+/// once the deadline has passed.
+pub(crate) fn wait_any_readable<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    deadline: Instant,
+) -> Result<Option<Vec<bool>>, Errno> {
+    let mut fds: Vec<_> = sockets
+        .map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN))
+        .collect();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match event::poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {
+                return Ok(Some(
+                    fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+                ));
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

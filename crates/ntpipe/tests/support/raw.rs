@@ -37,11 +37,14 @@ fn address(dir: &Path) -> SocketAddrUnix {
     SocketAddrUnix::new(dir.join(SOCKET)).unwrap()
 }
 
+/// How many connections wait at a socket that listens; the kernel lets one more in.
+pub(crate) const BACKLOG: i32 = 16;
+
 /// A socket that listens where the owner of the name would.
 pub(crate) fn listen_at_name() -> OwnedFd {
     let socket = new_socket();
     bind(&socket, &address(&dir())).unwrap();
-    listen(&socket, 16).unwrap();
+    listen(&socket, BACKLOG).unwrap();
     socket
 }
 
