@@ -10,10 +10,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
+use ntpipe::{
+    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, ServerOptions,
+};
+use ntpipe_proto::control::Reply;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
@@ -219,5 +223,64 @@ fn an_owner_whose_queue_is_full_keeps_nobody_waiting_for_ever() {
         assert!(ntpipe::list().unwrap().is_empty());
         assert_eq!(code(ClientOptions::new().open(PIPE)), 121);
         drop((queue, listener));
+    });
+}
+
+#[test]
+fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
+    Scenario::alone(this_test!(), || {
+        let _server = ServerOptions::new().create(PIPE).unwrap();
+        let session = Raw::connect();
+        session.send(&raw::query_request(), &[]).unwrap();
+        session.receive().unwrap();
+        let (answer, _) = without_descriptors(|| {
+            session.send(&raw::open_request(), &[]).unwrap();
+            session.receive().unwrap()
+        });
+        let error = Error::TOO_MANY_OPEN_FILES;
+        assert_eq!(Reply::decode(&answer).unwrap(), Reply::Refused { error });
+        assert_eq!(ntpipe::info(PIPE).unwrap().listening, 1);
+        session.open();
+    });
+}
+
+#[test]
+fn a_server_that_lets_go_of_a_client_that_is_just_opening_has_a_name() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    server.disconnect().unwrap();
+                    let _ = server.connect_timeout(Duration::ZERO);
+                }
+            });
+            let mut disconnected = 0;
+            while disconnected < 100 {
+                match ClientOptions::new().open(PIPE) {
+                    Ok(client) => {
+                        assert_eq!(code(client.read_message(&mut [0])), 233);
+                        disconnected += 1;
+                    }
+                    Err(error) => assert_eq!(error.win32_code(), Some(231)),
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn a_server_end_that_closes_while_its_client_opens_has_closed() {
+    Scenario::alone(this_test!(), || {
+        for _ in 0..200 {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let client = thread::spawn(|| ClientOptions::new().open(PIPE));
+            until(|| ntpipe::info(PIPE).unwrap().listening == 0);
+            drop(server);
+            let client = client.join().unwrap().unwrap();
+            assert_eq!(code(client.read_message(&mut [0])), 109);
+        }
     });
 }

@@ -68,6 +68,13 @@ struct Client {
     link: Option<Arc<Link>>,
 }
 
+/// What the server did before its client had come to attach its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLate {
+    Closed,
+    Disconnected,
+}
+
 /// Where a name is: the directory and the folded name.
 type Key = (PathBuf, String);
 
@@ -241,15 +248,15 @@ impl Owner {
     }
 
     /// The client's memory is there: from now on the server end can use the connection.
-    pub(super) fn attach(&self, connection: Connection, link: &Arc<Link>) -> Result<(), Error> {
+    pub(super) fn attach(&self, connection: Connection, link: &Arc<Link>) -> Result<(), TooLate> {
         let mut machine = self.machine();
         let entry = machine.entries.get_mut(&connection.instance());
-        let entry = entry
-            .filter(|entry| entry.has(connection))
-            .ok_or(Error::PIPE_NOT_CONNECTED)?;
-        if let Some(client) = &mut entry.client {
-            client.link = Some(Arc::clone(link));
-        }
+        let entry = entry.ok_or(TooLate::Closed)?;
+        let client = entry.client.as_mut();
+        let client = client
+            .filter(|client| client.connection == connection)
+            .ok_or(TooLate::Disconnected)?;
+        client.link = Some(Arc::clone(link));
         entry.end.stream.attach(link);
         entry.end.changed.notify_all();
         Ok(())
@@ -270,6 +277,17 @@ impl Owner {
                 entry.end.stream.detach(EndState::Closing);
             }
             entry.end.changed.notify_all();
+        }
+        self.settle(&mut machine);
+    }
+
+    /// A client's open has failed at the owner: the instance listens as before.
+    pub(super) fn give_back(&self, connection: Connection) {
+        let mut machine = self.machine();
+        machine.server.give_back(connection);
+        let entry = machine.entries.get_mut(&connection.instance());
+        if let Some(entry) = entry.filter(|entry| entry.has(connection)) {
+            entry.client = None;
         }
         self.settle(&mut machine);
     }
