@@ -481,7 +481,11 @@ impl ServerEnd {
         self.owner.add(options, read_mode)
     }
 
+    /// Ends the connection of an instance that the name has no more.
     fn let_go(&self, entry: Option<Entry>) {
+        // After the entry has gone, so that no client can be attached any more; before the calls
+        // that wait are woken, so that they find it.
+        self.stream.detach(EndState::Closing);
         self.changed.notify_all();
         let Some(client) = entry.and_then(|entry| entry.client) else {
             return;
