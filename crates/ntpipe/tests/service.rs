@@ -23,7 +23,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 mod support;
 use support::raw::{self, Raw};
-use support::{LOCK, PIPE, SOCKET, Scenario, code, hear, say, this_test, until};
+use support::{LOCK, PIPE, SOCKET, Scenario, asleep, code, hear, say, this_test, until};
 
 fn open() -> NamedPipeClient {
     ClientOptions::new().open(PIPE).unwrap()
@@ -281,6 +281,23 @@ fn a_server_end_that_closes_while_its_client_opens_has_closed() {
             drop(server);
             let client = client.join().unwrap().unwrap();
             assert_eq!(code(client.read_message(&mut [0])), 109);
+        }
+    });
+}
+
+#[test]
+fn a_connect_ends_with_a_disconnect_although_the_instance_listens_again() {
+    Scenario::alone(this_test!(), || {
+        for _ in 0..50 {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let connected = asleep(
+                || server.connect(),
+                || {
+                    server.disconnect().unwrap();
+                    assert_eq!(code(server.connect_timeout(Duration::ZERO)), 121);
+                },
+            );
+            assert_eq!(code(connected), 233);
         }
     });
 }

@@ -57,6 +57,8 @@ pub(super) struct Machine {
 struct Entry {
     end: Arc<ServerEnd>,
     client: Option<Client>,
+    /// How often the server end has disconnected.
+    disconnects: u64,
 }
 
 /// The client that an instance has, or had until it is disconnected.
@@ -187,6 +189,7 @@ impl Owner {
             Entry {
                 end: Arc::clone(&end),
                 client: None,
+                disconnects: 0,
             },
         );
         Ok(end)
@@ -376,11 +379,14 @@ impl ServerEnd {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
+        let disconnects = machine.entries.get(&self.id).map(|entry| entry.disconnects);
         loop {
-            let client = machine
-                .entries
-                .get(&self.id)
-                .and_then(|entry| entry.client.as_ref());
+            let entry = machine.entries.get(&self.id);
+            if entry.is_some_and(|entry| Some(entry.disconnects) != disconnects) {
+                // It may listen again already, for a call that came later.
+                return Err(Error::PIPE_NOT_CONNECTED);
+            }
+            let client = entry.and_then(|entry| entry.client.as_ref());
             let attached = client.is_some_and(|client| client.link.is_some());
             match machine.server.state(self.id) {
                 None => return Err(Error::BROKEN_PIPE),
@@ -412,10 +418,11 @@ impl ServerEnd {
         self.stream.check_process()?;
         let mut machine = self.owner.machine();
         machine.server.disconnect(self.id)?;
-        let client = machine
-            .entries
-            .get_mut(&self.id)
-            .and_then(|entry| entry.client.take());
+        let entry = machine.entries.get_mut(&self.id);
+        let client = entry.and_then(|entry| {
+            entry.disconnects += 1;
+            entry.client.take()
+        });
         if let Some(link) = client.as_ref().and_then(|client| client.link.as_ref()) {
             link.disconnect();
         }
@@ -499,8 +506,12 @@ impl ServerEnd {
         }
     }
 
-    /// The state of the instance; a client that has just closed is noticed.
+    /// The state of the instance, if it has one in this process; a client that has just closed is
+    /// noticed.
     pub(crate) fn state(&self) -> Option<EndState> {
+        if !self.stream.is_ours() {
+            return None;
+        }
         let mut machine = self.owner.machine();
         self.notice_client(&mut machine);
         machine.server.state(self.id)
