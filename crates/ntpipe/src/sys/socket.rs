@@ -1,8 +1,9 @@
 //! Control sockets: datagrams in order (`SOCK_SEQPACKET`), with descriptors and credentials.
+#![allow(unsafe_code)]
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -24,6 +25,7 @@ const BACKLOG: i32 = 4096;
 /// Who is at the other end of a socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentials {
+    /// 0 for a process that this one can't see.
     pub(crate) pid: u32,
     pub(crate) uid: u32,
 }
@@ -93,12 +95,36 @@ pub(crate) fn stop_listening(listener: BorrowedFd<'_>) {
 
 /// The credentials with which the other end was opened.
 pub(crate) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
-    let cred = net::sockopt::socket_peercred(socket)
-        .map_err(|errno| win32_from_errno(errno, "SO_PEERCRED"))?;
-    let pid = cred.pid.as_raw_nonzero().get();
+    // By hand: the number of a process that this one can't see, in another namespace, is 0, for
+    // which rustix' type has no room.
+    let mut cred = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let size = size_of::<libc::ucred>();
+    let mut len = libc::socklen_t::try_from(size).map_err(|_| Error::GEN_FAILURE)?;
+    // SAFETY: `cred` is `len` bytes that the kernel may write, any bytes of which are valid, and
+    // both live until the call returns.
+    let refused = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    };
+    if refused != 0 {
+        let errno = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO);
+        return Err(win32_from_errno(errno, "SO_PEERCRED"));
+    }
+    if usize::try_from(len) != Ok(size) {
+        return Err(Error::GEN_FAILURE);
+    }
     Ok(Credentials {
-        pid: u32::try_from(pid).unwrap_or(0),
-        uid: cred.uid.as_raw(),
+        pid: u32::try_from(cred.pid).unwrap_or(0),
+        uid: cred.uid,
     })
 }
 
@@ -213,4 +239,18 @@ pub(crate) fn wait_any_readable<'a>(
 pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
     // It may have been hung up from the other end.
     let _ = net::shutdown(socket, net::Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_who_made_a_socket() {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (one, _other) = net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let found = credentials(one.as_fd()).unwrap();
+        assert_eq!(found.pid, std::process::id());
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+    }
 }
