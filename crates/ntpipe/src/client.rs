@@ -257,7 +257,8 @@ pub fn list() -> io::Result<Vec<PipeEntry>> {
 /// What the owner of a name tells about it; takes no instance.
 ///
 /// # Errors
-/// `ERROR_INVALID_NAME` (123), `ERROR_FILE_NOT_FOUND` (2), `ERROR_ACCESS_DENIED` (5).
+/// `ERROR_INVALID_NAME` (123), `ERROR_FILE_NOT_FOUND` (2), `ERROR_ACCESS_DENIED` (5);
+/// `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
 pub fn info(addr: impl AsRef<OsStr>) -> io::Result<PipeEntry> {
     let name = PipeName::from_os_str(addr.as_ref())?;
     Ok(entry(client::describe(&name)?))

@@ -93,10 +93,6 @@ impl NamedPipeServer {
     /// also those that wait: in one thread this ends what another does.
     #[doc(alias = "CloseHandle")]
     pub fn close(&self) {
-        if self.handle.end.stream.is_ours() {
-            // Before the waiting calls are woken, so that they find it.
-            self.handle.end.stream.detach(EndState::Closing);
-        }
         self.handle.close();
     }
 

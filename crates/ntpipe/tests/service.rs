@@ -8,13 +8,22 @@
     reason = "a test"
 )]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, ServerOptions};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use ntpipe::{
+    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, ServerOptions,
+};
+use ntpipe_proto::control::Reply;
+use rustix::io::Errno;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 mod support;
-use support::{PIPE, Scenario, this_test};
+use support::raw::{self, Raw};
+use support::{LOCK, PIPE, SOCKET, Scenario, asleep, code, hear, say, this_test, until};
 
 fn open() -> NamedPipeClient {
     ClientOptions::new().open(PIPE).unwrap()
@@ -38,6 +47,15 @@ fn without_descriptors<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     setrlimit(Resource::Nofile, before).unwrap();
     result
+}
+
+/// Whether all threads of a process are stopped.
+fn is_stopped(process: u32) -> bool {
+    let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.all(|thread| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    })
 }
 
 fn expect_connected(client: &NamedPipeClient, server: &NamedPipeServer) {
@@ -76,6 +94,210 @@ fn a_listener_below_its_maximum_has_an_instance_that_listens() {
             dropper.join().unwrap();
             let info = ntpipe::info(PIPE).unwrap();
             assert_eq!((info.instances, info.listening), (2, 1));
+        }
+    });
+}
+
+#[test]
+fn a_living_name_survives_the_removal_of_its_lock_file() {
+    Scenario::new(this_test!())
+        .role("owner", || {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            say("up");
+            hear();
+            drop(server);
+            say("closed");
+            hear();
+        })
+        .role("other", || {
+            assert_eq!(code(ServerOptions::new().create(PIPE)), 50);
+            drop(open());
+        })
+        .role("heir", || {
+            assert_eq!(code(ClientOptions::new().open(PIPE)), 2);
+            ServerOptions::new().create(PIPE).unwrap();
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            for file in [SOCKET, LOCK] {
+                let mode = fs::metadata(stage.dir().join(file)).unwrap().mode();
+                assert_ne!(mode & 0o1000, 0, "{file} is not sticky: {mode:o}");
+            }
+            fs::remove_file(stage.dir().join(LOCK)).unwrap();
+            stage.start("other").finish();
+            assert_eq!(stage.files(), [SOCKET]);
+            owner.say("go");
+            owner.expect("closed");
+            stage.start("heir").finish();
+            assert!(stage.files().is_empty());
+            owner.say("done");
+            owner.finish();
+        });
+}
+
+#[test]
+fn nobody_gets_through_to_a_name_that_has_gone() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        // A session that outlives the name.
+        let session = Raw::connect();
+        session.send(&raw::query_request(), &[]).unwrap();
+        session.receive().unwrap();
+        // Another way to its socket, which stays.
+        let link = "link.pipe";
+        fs::hard_link(raw::dir().join(SOCKET), raw::dir().join(link)).unwrap();
+        assert!(Raw::try_connect(link).is_ok());
+        drop(server);
+        let refused = Raw::try_connect(link).map(drop);
+        assert_eq!(refused, Err(Errno::CONNREFUSED));
+    });
+}
+
+/// Owners that are stopped, and a name whose owner lives.
+#[test]
+fn a_stopped_owner_keeps_nobody_waiting_for_ever() {
+    const OTHERS: [&str; 4] = [r"\\.\pipe\a", r"\\.\pipe\b", r"\\.\pipe\c", r"\\.\pipe\d"];
+    Scenario::new(this_test!())
+        .role("owner", || {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let others = OTHERS.map(|name| ServerOptions::new().create(name).unwrap());
+            say("up");
+            server.connect().unwrap();
+            say("connected");
+            hear();
+            let further = ServerOptions::new().create(PIPE).unwrap();
+            say("two");
+            hear();
+            drop((server, others, further));
+        })
+        .role("client", || {
+            let client = attached();
+            let _living = ServerOptions::new().create(r"\\.\pipe\living").unwrap();
+            say("up");
+            hear();
+            thread::scope(|scope| {
+                for timeout in [Some(Duration::from_millis(1)), Some(Duration::ZERO)] {
+                    scope.spawn(move || assert_eq!(code(ntpipe::wait(PIPE, timeout)), 121));
+                }
+                scope.spawn(|| {
+                    let before = Instant::now();
+                    let names = ntpipe::list().unwrap();
+                    let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
+                    assert_eq!(names, ["living"]);
+                    assert!(before.elapsed() < Duration::from_secs(4));
+                });
+                assert_eq!(code(client.instances()), 121);
+            });
+            say("done");
+            hear();
+            // Not the answer to what was asked before.
+            assert_eq!(client.instances().unwrap(), 2);
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            let mut client = stage.start("client");
+            client.expect("up");
+            owner.expect("connected");
+            let id = Pid::from_raw(owner.id().try_into().unwrap()).unwrap();
+            kill_process(id, Signal::STOP).unwrap();
+            until(|| is_stopped(owner.id()));
+            client.say("go");
+            client.expect("done");
+            kill_process(id, Signal::CONT).unwrap();
+            owner.say("go");
+            owner.expect("two");
+            client.say("go");
+            client.finish();
+            owner.say("done");
+            owner.finish();
+        });
+}
+
+#[test]
+fn an_owner_whose_queue_is_full_keeps_nobody_waiting_for_ever() {
+    Scenario::alone(this_test!(), || {
+        let listener = raw::listen_at_name();
+        let queue: Vec<_> = (0..raw::BACKLOG + 1).map(|_| Raw::connect()).collect();
+        assert!(ntpipe::list().unwrap().is_empty());
+        assert_eq!(code(ClientOptions::new().open(PIPE)), 121);
+        drop((queue, listener));
+    });
+}
+
+#[test]
+fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
+    Scenario::alone(this_test!(), || {
+        let _server = ServerOptions::new().create(PIPE).unwrap();
+        let session = Raw::connect();
+        session.send(&raw::query_request(), &[]).unwrap();
+        session.receive().unwrap();
+        let (answer, _) = without_descriptors(|| {
+            session.send(&raw::open_request(), &[]).unwrap();
+            session.receive().unwrap()
+        });
+        let error = Error::TOO_MANY_OPEN_FILES;
+        assert_eq!(Reply::decode(&answer).unwrap(), Reply::Refused { error });
+        assert_eq!(ntpipe::info(PIPE).unwrap().listening, 1);
+        session.open();
+    });
+}
+
+#[test]
+fn a_server_that_lets_go_of_a_client_that_is_just_opening_has_a_name() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    server.disconnect().unwrap();
+                    let _ = server.connect_timeout(Duration::ZERO);
+                }
+            });
+            let mut disconnected = 0;
+            while disconnected < 100 {
+                match ClientOptions::new().open(PIPE) {
+                    Ok(client) => {
+                        assert_eq!(code(client.read_message(&mut [0])), 233);
+                        disconnected += 1;
+                    }
+                    Err(error) => assert_eq!(error.win32_code(), Some(231)),
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
+fn a_server_end_that_closes_while_its_client_opens_has_closed() {
+    Scenario::alone(this_test!(), || {
+        for _ in 0..200 {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let client = thread::spawn(|| ClientOptions::new().open(PIPE));
+            until(|| ntpipe::info(PIPE).unwrap().listening == 0);
+            drop(server);
+            let client = client.join().unwrap().unwrap();
+            assert_eq!(code(client.read_message(&mut [0])), 109);
+        }
+    });
+}
+
+#[test]
+fn a_connect_ends_with_a_disconnect_although_the_instance_listens_again() {
+    Scenario::alone(this_test!(), || {
+        for _ in 0..50 {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let connected = asleep(
+                || server.connect(),
+                || {
+                    server.disconnect().unwrap();
+                    assert_eq!(code(server.connect_timeout(Duration::ZERO)), 121);
+                },
+            );
+            assert_eq!(code(connected), 233);
         }
     });
 }

@@ -112,6 +112,23 @@ impl Instance {
         }
     }
 
+    /// The open by which the client came in with `ticket` goes wrong after all: the instance is in
+    /// line where it was.
+    ///
+    /// That changes nothing if the client was let go of before, or has closed its end.
+    #[must_use]
+    pub fn give_back(self, ticket: Ticket) -> Self {
+        match self {
+            Self::Connected {
+                ticket: current, ..
+            } if current == ticket => Self::Listening { ticket },
+            Self::Listening { .. }
+            | Self::Connected { .. }
+            | Self::Closing { .. }
+            | Self::Disconnected => self,
+        }
+    }
+
     /// The state without its data.
     pub const fn state(self) -> EndState {
         match self {

@@ -71,6 +71,16 @@ fn a_client_that_closes_leaves_its_instance_closing() {
 }
 
 #[test]
+fn an_open_in_vain_leaves_its_instance_listening_in_its_place() {
+    let expected = [Ok(Listening), Ok(Listening), Ok(Closing), Ok(Disconnected)];
+    assert_eq!(states(|instance| Ok(instance.give_back(FIRST))), expected);
+    let ticket = FIRST;
+    let given_back = connected(FIRST).give_back(FIRST);
+    assert_eq!(given_back, Instance::Listening { ticket });
+    assert_eq!(connected(SECOND).give_back(FIRST), connected(SECOND));
+}
+
+#[test]
 fn a_client_that_was_let_go_cannot_take_the_next_one_along() {
     let again = connected(FIRST)
         .disconnect()

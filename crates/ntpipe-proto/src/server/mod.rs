@@ -23,7 +23,8 @@ use waiters::Waiters;
 /// - commands of server ends: [`create`](Self::create), [`listen`](Self::listen),
 ///   [`disconnect`](Self::disconnect), [`replace`](Self::replace), [`close`](Self::close);
 /// - requests and events of clients: [`open`](Self::open), [`wait`](Self::wait),
-///   [`cancel_wait`](Self::cancel_wait), [`client_closed`](Self::client_closed);
+///   [`cancel_wait`](Self::cancel_wait), [`client_closed`](Self::client_closed),
+///   [`give_back`](Self::give_back);
 /// - the driving of waits: [`poll_woken`](Self::poll_woken),
 ///   [`poll_timeout`](Self::poll_timeout), [`handle_timeout`](Self::handle_timeout);
 /// - getters: [`is_gone`](Self::is_gone), [`info`](Self::info), [`state`](Self::state) and what
@@ -181,6 +182,17 @@ impl Server {
                 instance.client_closed(connection.ticket),
             );
         }
+    }
+
+    /// A client's open goes wrong after all, through no fault of the client: its instance listens
+    /// again, in the place that it had, and those that wait are told.
+    ///
+    /// A client that was let go of before is ignored.
+    pub fn give_back(&mut self, connection: Connection) {
+        if let Ok((name, instance)) = self.find(connection.instance) {
+            name.set(connection.instance, instance.give_back(connection.ticket));
+        }
+        self.wake();
     }
 
     /// A client wants to know when an instance listens; [`Server::poll_woken`] has the answer.

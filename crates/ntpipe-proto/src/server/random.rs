@@ -14,6 +14,8 @@ enum Command {
     Create(u32, Direction, FirstInstance),
     Listen(usize),
     Open(u32),
+    /// An open that goes wrong after it has taken its instance.
+    OpenInVain(u32),
     ClientClosed(usize),
     Disconnect(usize),
     Close(usize),
@@ -34,6 +36,7 @@ fn command() -> impl Strategy<Value = Command> {
         (1..5_u32, direction, first).prop_map(|(max, way, first)| Command::Create(max, way, first)),
         any::<usize>().prop_map(Command::Listen),
         (0..4_u32).prop_map(Command::Open),
+        (0..4_u32).prop_map(Command::OpenInVain),
         any::<usize>().prop_map(Command::ClientClosed),
         any::<usize>().prop_map(Command::Disconnect),
         any::<usize>().prop_map(Command::Close),
@@ -97,6 +100,11 @@ impl Driver {
                 }
                 Err(error) => assert_eq!(error == NOT_FOUND, self.server.is_gone()),
             },
+            Command::OpenInVain(bits) => {
+                if let Ok(connection) = self.server.open(Access::from_bits(bits)) {
+                    self.server.give_back(connection);
+                }
+            }
             Command::ClientClosed(nth) => {
                 if let Some(connection) = pick(&self.connections, nth) {
                     self.server.client_closed(connection);

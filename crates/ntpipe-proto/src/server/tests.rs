@@ -456,3 +456,17 @@ fn there_is_a_limit_to_those_that_wait() {
     wait(&mut server, max, u32::MAX);
     assert_eq!(woken(&mut server), []);
 }
+
+#[test]
+fn an_instance_given_back_is_the_next_again_and_wakes_those_that_wait() {
+    let (mut server, first, connection) = busy(2);
+    wait(&mut server, 7, 100);
+    server.give_back(connection);
+    assert_eq!(woken(&mut server), [(7, 0)]);
+    server.create(&options(2)).unwrap();
+    let connection = server.open(ALL).unwrap();
+    assert_eq!(connection.instance(), first);
+    server.disconnect(first).unwrap();
+    server.give_back(connection);
+    assert_eq!(server.state(first), Some(EndState::Disconnected));
+}

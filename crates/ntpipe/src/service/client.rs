@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Info, MAX_MESSAGE, Opened, Reply, Request};
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, End, EndState, Error, PipeName, ReadMode, WaitTimeout};
+use ntpipe_proto::{Access, DefaultTimeout, End, EndState, Error, PipeName, ReadMode, WaitTimeout};
+use rustix::io::Errno;
 
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
@@ -32,7 +33,16 @@ pub(crate) struct ClientEnd {
 /// The control socket; one exchange at a time.
 struct Control {
     socket: OwnedFd,
-    exchange: Mutex<()>,
+    exchange: Mutex<Exchange>,
+}
+
+/// What the owner has been asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    /// Every question has its answer.
+    Even,
+    /// Nobody waits any more for the answer to the last question; it will come before others.
+    Owed,
 }
 
 /// Notices that the server has died.
@@ -45,6 +55,10 @@ struct Watch {
 /// How long an owner may take for an answer that needs no waiting. A process that is stopped holds
 /// its names without answering; Windows has no such state.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long all owners together may take when names are listed.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
+/// How many owners are asked at a time; each takes a descriptor until it has answered.
+const LIST_AT_ONCE: usize = 256;
 
 impl ClientEnd {
     /// `CreateFile` on a pipe: connects to an instance that listens (reference 1.6).
@@ -70,7 +84,7 @@ impl ClientEnd {
             link: Arc::downgrade(&link),
             name: name.clone(),
         };
-        let token = service.watch(Arc::new(watch), Interest::HangUp)?;
+        let server_pid = socket::credentials(control.socket.as_fd())?.pid;
         let reads = opened.direction.client_reads() && granted.contains(Access::READ_DATA);
         let writes = opened.direction.client_writes() && granted.contains(Access::WRITE_DATA);
         let terms = Terms {
@@ -83,7 +97,8 @@ impl ClientEnd {
         let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
         stream.attach(&link);
         let own_pid = socket::own_pid();
-        let server_pid = socket::credentials(control.socket.as_fd())?.pid;
+        // Last: nothing fails after it and leaves the watch behind.
+        let token = service.watch(Arc::new(watch), Interest::HangUp)?;
         Ok(Self {
             stream,
             opened,
@@ -126,7 +141,7 @@ impl Control {
     fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
-            exchange: Mutex::new(()),
+            exchange: Mutex::new(Exchange::Even),
         }
     }
 
@@ -136,13 +151,29 @@ impl Control {
         request: &Request,
         deadline: Option<Instant>,
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
-        let _exchange = lock(&self.exchange);
-        socket::send(self.socket.as_fd(), &request.encode()?, None)
-            .map_err(|_| Error::FILE_NOT_FOUND)?;
-        let readable = socket::wait_readable(self.socket.as_fd(), deadline);
-        if !readable.map_err(|_| Error::FILE_NOT_FOUND)? {
-            return Err(Error::SEM_TIMEOUT);
+        let mut exchange = lock(&self.exchange);
+        if *exchange == Exchange::Owed {
+            // Whatever it says, it is not for us.
+            self.await_answer(deadline)?;
+            let _ = self.receive();
         }
+        socket::send(self.socket.as_fd(), &request.encode()?, None).map_err(no_answer)?;
+        *exchange = Exchange::Owed;
+        self.await_answer(deadline)?;
+        *exchange = Exchange::Even;
+        self.receive()
+    }
+
+    fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        match socket::wait_readable(self.socket.as_fd(), deadline) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::SEM_TIMEOUT),
+            Err(errno) => Err(no_answer(errno)),
+        }
+    }
+
+    /// What the owner has answered.
+    fn receive(&self) -> Result<(Reply, Option<OwnedFd>), Error> {
         let mut buffer = [0; MAX_MESSAGE];
         let datagram = socket::receive(self.socket.as_fd(), &mut buffer)
             .ok()
@@ -172,14 +203,10 @@ impl Control {
     }
 
     fn describe(&self, folded: &str) -> Result<Info, Error> {
-        let request = Request::Query {
-            name: folded.to_owned(),
-        };
-        match self.ask(&request, Some(Instant::now() + PATIENCE))?.0 {
-            Reply::Info(description) => Ok(description),
-            Reply::Refused { error } => Err(error),
-            Reply::Ready | Reply::Opened(_) => Err(Error::INVALID_DATA),
-        }
+        described(
+            self.ask(&query_of(folded), Some(Instant::now() + PATIENCE))?
+                .0,
+        )
     }
 }
 
@@ -204,12 +231,19 @@ impl Source for Watch {
 /// `WaitNamedPipe`: waits until an instance listens; reserves nothing (reference 1.5).
 pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
     let control = Control::connect(&Namespace::open()?, name)?;
+    let default = match timeout {
+        WaitTimeout::Default => control.describe(name.folded())?.pipe.default_timeout,
+        WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
+    };
+    // The owner keeps the time, unless it is stopped.
+    let deadline = timeout
+        .duration(default)
+        .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
     let request = Request::Wait {
         name: name.folded().to_owned(),
         timeout,
     };
-    // The owner keeps the time, by the pipe's default if need be.
-    match control.ask(&request, None)?.0 {
+    match control.ask(&request, deadline)?.0 {
         Reply::Ready => Ok(()),
         Reply::Refused { error } => Err(error.into()),
         Reply::Opened(_) | Reply::Info(_) => Err(Error::INVALID_DATA.into()),
@@ -232,12 +266,64 @@ pub(crate) fn describe(name: &PipeName) -> io::Result<(Info, u32)> {
 /// What the owners of all names tell about them. One that goes meanwhile, or does not answer, is
 /// left out.
 pub(crate) fn list() -> io::Result<Vec<(Info, u32)>> {
-    let sockets = Namespace::open()?.connect_all()?;
-    let ask = |socket| {
-        let control = Control::new(socket);
-        // The empty name asks for whatever is there: the file's name may be shortened.
-        let info = control.describe("").ok()?;
-        Some((info, socket::credentials(control.socket.as_fd()).ok()?.pid))
-    };
-    Ok(sockets.into_iter().filter_map(ask).collect())
+    let namespace = Namespace::open()?;
+    // One for all: how many owners are stopped makes no difference.
+    let deadline = Instant::now() + LIST_PATIENCE;
+    let mut stems = namespace.stems()?.into_iter();
+    let mut asked = Vec::new();
+    let mut found = Vec::new();
+    loop {
+        while asked.len() < LIST_AT_ONCE
+            && let Some(stem) = stems.next()
+        {
+            asked.extend(begin_query(&namespace, &stem));
+        }
+        if asked.is_empty() {
+            return Ok(found);
+        }
+        let sockets = asked.iter().map(OwnedFd::as_fd);
+        let Ok(Some(readable)) = socket::wait_any_readable(sockets, deadline) else {
+            return Ok(found);
+        };
+        let (answered, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut asked)
+            .into_iter()
+            .zip(readable)
+            .partition(|(_, is_readable)| *is_readable);
+        asked.extend(rest.into_iter().map(|(socket, _)| socket));
+        found.extend(answered.into_iter().filter_map(|(socket, _)| {
+            let control = Control::new(socket);
+            let info = described(control.receive().ok()?.0).ok()?;
+            Some((info, socket::credentials(control.socket.as_fd()).ok()?.pid))
+        }));
+    }
+}
+
+/// Asks an owner for whatever name is there: the file's name may be shortened.
+fn begin_query(namespace: &Arc<Namespace>, stem: &str) -> Option<OwnedFd> {
+    let socket = namespace.try_connect(stem).ok()?;
+    let query = query_of("").encode().ok()?;
+    socket::send(socket.as_fd(), &query, None).ok()?;
+    Some(socket)
+}
+
+fn query_of(folded: &str) -> Request {
+    Request::Query {
+        name: folded.to_owned(),
+    }
+}
+
+fn described(reply: Reply) -> Result<Info, Error> {
+    match reply {
+        Reply::Info(description) => Ok(description),
+        Reply::Refused { error } => Err(error),
+        Reply::Ready | Reply::Opened(_) => Err(Error::INVALID_DATA),
+    }
+}
+
+/// Why an owner can't be asked. One that goes meanwhile takes its name along.
+fn no_answer(errno: Errno) -> Error {
+    match errno {
+        Errno::AGAIN => Error::SEM_TIMEOUT,
+        _ => Error::FILE_NOT_FOUND,
+    }
 }

@@ -3,13 +3,15 @@
 //! Each name that exists has two files in the namespace directory: `NAME.lock`, which its owner
 //! holds locked as long as it lives, and `NAME.pipe`, the socket on which it answers. The kernel
 //! releases the lock with the owner's last breath, so that a name dies with its owner; the files
-//! of a dead owner are removed by the next one who comes across them.
+//! of a dead owner are removed by the next one who comes across them. Should somebody have removed
+//! a living owner's lock file, the socket tells that it lives.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ntpipe_proto::{Error, PipeName};
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -40,7 +42,7 @@ pub(crate) struct Claim {
     namespace: Arc<Namespace>,
     stem: String,
     /// Locked as long as this lives.
-    _lock: OwnedFd,
+    lock: OwnedFd,
     generation: u32,
 }
 
@@ -59,6 +61,8 @@ const LOCK: &str = ".lock";
 /// The longest encoded name that `/proc/self/fd/NNNNNNN/` and `.pipe` leave room for in the 108
 /// bytes of a socket's address.
 const MAX_STEM: usize = 80;
+/// How long to wait for room in an owner's queue.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Attempts to get hold of a lock file that others remove at the same time.
 const ATTEMPTS: u32 = 1000;
 
@@ -164,15 +168,22 @@ impl Namespace {
                 .stat(&lock_name)
                 .is_some_and(|found| same(&found, &held))
             {
+                if self.remove_stale_socket(&stem)? == Socket::Answers {
+                    // Its lock file was removed, and this one is nobody's.
+                    self.remove(&lock_name);
+                    return Ok(Claimed::Taken);
+                }
+                // Whoever cleans up old files leaves sticky ones alone.
+                if let Err(errno) = fs::fchmod(&lock, Mode::RUSR | Mode::WUSR | Mode::SVTX) {
+                    tracing::debug!(%errno, "a lock file can't be made sticky");
+                }
                 let generation = fork::generation();
-                let claim = Claim {
+                return Ok(Claimed::Ours(Claim {
                     namespace: Arc::clone(self),
                     stem,
-                    _lock: lock,
+                    lock,
                     generation,
-                };
-                claim.remove_stale_socket()?;
-                return Ok(Claimed::Ours(claim));
+                }));
             }
         }
         Err(fail(
@@ -188,20 +199,33 @@ impl Namespace {
 
     fn connect_stem(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
         let file = format!("{stem}{PIPE}");
-        socket::connect(&self.reach(&file)).map_err(|errno| match errno {
-            Errno::NOENT => self.fail(&file, Error::FILE_NOT_FOUND, "there is no such pipe"),
+        socket::connect(&self.reach(&file), PATIENCE)
+            .map_err(|errno| self.unreachable(stem, &file, errno))
+    }
+
+    /// As [`connect`](Self::connect) for a file's stem; fails at once if its owner's queue is full.
+    pub(crate) fn try_connect(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
+        let file = format!("{stem}{PIPE}");
+        socket::try_connect(&self.reach(&file))
+            .map_err(|errno| self.unreachable(stem, &file, errno))
+    }
+
+    fn unreachable(self: &Arc<Self>, stem: &str, file: &str, errno: Errno) -> NamespaceError {
+        match errno {
+            Errno::NOENT => self.fail(file, Error::FILE_NOT_FOUND, "there is no such pipe"),
             Errno::CONNREFUSED => {
                 self.sweep(stem);
-                self.fail(&file, Error::FILE_NOT_FOUND, "its owner is gone")
+                self.fail(file, Error::FILE_NOT_FOUND, "its owner is gone")
             }
             Errno::ACCESS | Errno::PERM => {
-                self.fail(&file, Error::ACCESS_DENIED, "it belongs to another user")
+                self.fail(file, Error::ACCESS_DENIED, "it belongs to another user")
             }
             Errno::NOTSOCK | Errno::PROTOTYPE => {
-                self.fail(&file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
+                self.fail(file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
             }
-            _ => self.fail(&file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
-        })
+            Errno::AGAIN => self.fail(file, Error::SEM_TIMEOUT, "its owner lets no one in"),
+            _ => self.fail(file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
+        }
     }
 
     /// Removes the files of a name whose owner is dead.
@@ -222,18 +246,47 @@ impl Namespace {
         }
     }
 
-    /// Sockets connected to the owners of all names.
-    pub(crate) fn connect_all(self: &Arc<Self>) -> Result<Vec<OwnedFd>, NamespaceError> {
+    /// The stems of all names, be their owners alive or dead.
+    pub(crate) fn stems(&self) -> Result<Vec<String>, NamespaceError> {
         let fail = |_| self.fail("", Error::ACCESS_DENIED, "it can't be listed");
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name().to_str().ok();
-            if let Some(stem) = name.and_then(|name| name.strip_suffix(PIPE)) {
-                found.extend(self.connect_stem(stem));
-            }
+            let stem = name.and_then(|name| name.strip_suffix(PIPE));
+            found.extend(stem.map(str::to_owned));
         }
         Ok(found)
+    }
+
+    /// Removes a name's socket, unless somebody answers there; the caller holds the lock.
+    fn remove_stale_socket(&self, stem: &str) -> Result<Socket, NamespaceError> {
+        let file = format!("{stem}{PIPE}");
+        let Some(stat) = self.stat(&file) else {
+            return Ok(Socket::Gone);
+        };
+        let fail = |what| self.fail(&file, Error::ACCESS_DENIED, what);
+        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+        if !is_socket || stat.st_uid != geteuid().as_raw() {
+            let what = "something that is not ours has the name of a pipe; move it away";
+            return Err(fail(what));
+        }
+        match socket::try_connect(&self.reach(&file)) {
+            // It is alive, be it that it is stopped and its queue full.
+            Ok(_) | Err(Errno::AGAIN) => return Ok(Socket::Answers),
+            Err(Errno::CONNREFUSED) => {}
+            Err(Errno::NOENT) => return Ok(Socket::Gone),
+            Err(_) => return Err(fail("it can't be told whether its owner lives")),
+        }
+        fs::unlinkat(&self.dir, &file, AtFlags::empty())
+            .map_err(|_| fail("it can't be removed"))?;
+        Ok(Socket::Gone)
+    }
+
+    fn remove(&self, file: &str) {
+        if let Err(errno) = fs::unlinkat(&self.dir, file, AtFlags::empty()) {
+            tracing::debug!(%errno, file, "a name's file stays");
+        }
     }
 
     /// A path to a file of the directory that is short enough for a socket's address.
@@ -252,6 +305,13 @@ impl Namespace {
         };
         NamespaceError { error, path, what }
     }
+}
+
+/// What has become of the socket of a name whose lock was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Socket {
+    Gone,
+    Answers,
 }
 
 /// Who may use a directory of names.
@@ -274,22 +334,6 @@ impl Claim {
             _ => fail("the socket can't be created"),
         })
     }
-
-    fn remove_stale_socket(&self) -> Result<(), NamespaceError> {
-        let file = format!("{}{PIPE}", self.stem);
-        let Some(stat) = self.namespace.stat(&file) else {
-            return Ok(());
-        };
-        let is_socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
-        if !is_socket || stat.st_uid != geteuid().as_raw() {
-            let what = "something that is not ours has the name of a pipe; move it away";
-            return Err(self.namespace.fail(&file, Error::ACCESS_DENIED, what));
-        }
-        fs::unlinkat(&self.namespace.dir, &file, AtFlags::empty()).map_err(|_| {
-            self.namespace
-                .fail(&file, Error::ACCESS_DENIED, "it can't be removed")
-        })
-    }
 }
 
 impl Drop for Claim {
@@ -298,14 +342,18 @@ impl Drop for Claim {
         if self.generation != fork::current() {
             return;
         }
-        if let Err(error) = self.remove_stale_socket() {
-            tracing::debug!(%error, "a name's socket stays");
-        }
-        // Last, and while it is still locked.
         let lock_name = format!("{}{LOCK}", self.stem);
-        if let Err(errno) = fs::unlinkat(&self.namespace.dir, lock_name, AtFlags::empty()) {
-            tracing::debug!(%errno, "a name's lock file stays");
+        let found = self.namespace.stat(&lock_name);
+        let is_ours = |found| fs::fstat(&self.lock).is_ok_and(|own| same(&own, found));
+        if !found.as_ref().is_some_and(is_ours) {
+            // Somebody has removed it: the files of that name may be another's by now. A socket
+            // that is left is found stale.
+            tracing::debug!(lock_name, "a name's files stay");
+            return;
         }
+        self.namespace.remove(&format!("{}{PIPE}", self.stem));
+        // Last, and while it is still locked.
+        self.namespace.remove(&lock_name);
     }
 }
 
@@ -330,7 +378,7 @@ impl std::error::Error for NamespaceError {
 impl From<NamespaceError> for io::Error {
     fn from(error: NamespaceError) -> Self {
         // A pipe that isn't there is what callers match on; all else is the directory's trouble.
-        if [Error::FILE_NOT_FOUND, Error::PIPE_BUSY].contains(&error.error) {
+        if [Error::FILE_NOT_FOUND, Error::PIPE_BUSY, Error::SEM_TIMEOUT].contains(&error.error) {
             error.error.into()
         } else {
             Self::new(error.error.kind(), error)

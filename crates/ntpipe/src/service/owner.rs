@@ -57,6 +57,8 @@ pub(super) struct Machine {
 struct Entry {
     end: Arc<ServerEnd>,
     client: Option<Client>,
+    /// How often the server end has disconnected.
+    disconnects: u64,
 }
 
 /// The client that an instance has, or had until it is disconnected.
@@ -66,6 +68,13 @@ struct Client {
     session: Weak<Session>,
     /// Missing until the client has attached its memory.
     link: Option<Arc<Link>>,
+}
+
+/// What the server did before its client had come to attach its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLate {
+    Closed,
+    Disconnected,
 }
 
 /// Where a name is: the directory and the folded name.
@@ -181,6 +190,7 @@ impl Owner {
             Entry {
                 end: Arc::clone(&end),
                 client: None,
+                disconnects: 0,
             },
         );
         Ok(end)
@@ -243,15 +253,15 @@ impl Owner {
     }
 
     /// The client's memory is there: from now on the server end can use the connection.
-    pub(super) fn attach(&self, connection: Connection, link: &Arc<Link>) -> Result<(), Error> {
+    pub(super) fn attach(&self, connection: Connection, link: &Arc<Link>) -> Result<(), TooLate> {
         let mut machine = self.machine();
         let entry = machine.entries.get_mut(&connection.instance());
-        let entry = entry
-            .filter(|entry| entry.has(connection))
-            .ok_or(Error::PIPE_NOT_CONNECTED)?;
-        if let Some(client) = &mut entry.client {
-            client.link = Some(Arc::clone(link));
-        }
+        let entry = entry.ok_or(TooLate::Closed)?;
+        let client = entry.client.as_mut();
+        let client = client
+            .filter(|client| client.connection == connection)
+            .ok_or(TooLate::Disconnected)?;
+        client.link = Some(Arc::clone(link));
         entry.end.stream.attach(link);
         entry.end.changed.notify_all();
         Ok(())
@@ -272,6 +282,17 @@ impl Owner {
                 entry.end.stream.detach(EndState::Closing);
             }
             entry.end.changed.notify_all();
+        }
+        self.settle(&mut machine);
+    }
+
+    /// A client's open has failed at the owner: the instance listens as before.
+    pub(super) fn give_back(&self, connection: Connection) {
+        let mut machine = self.machine();
+        machine.server.give_back(connection);
+        let entry = machine.entries.get_mut(&connection.instance());
+        if let Some(entry) = entry.filter(|entry| entry.has(connection)) {
+            entry.client = None;
         }
         self.settle(&mut machine);
     }
@@ -360,11 +381,14 @@ impl ServerEnd {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
+        let disconnects = machine.entries.get(&self.id).map(|entry| entry.disconnects);
         loop {
-            let client = machine
-                .entries
-                .get(&self.id)
-                .and_then(|entry| entry.client.as_ref());
+            let entry = machine.entries.get(&self.id);
+            if entry.is_some_and(|entry| Some(entry.disconnects) != disconnects) {
+                // It may listen again already, for a call that came later.
+                return Err(Error::PIPE_NOT_CONNECTED);
+            }
+            let client = entry.and_then(|entry| entry.client.as_ref());
             let attached = client.is_some_and(|client| client.link.is_some());
             match machine.server.state(self.id) {
                 None => return Err(Error::BROKEN_PIPE),
@@ -396,10 +420,11 @@ impl ServerEnd {
         self.stream.check_process()?;
         let mut machine = self.owner.machine();
         machine.server.disconnect(self.id)?;
-        let client = machine
-            .entries
-            .get_mut(&self.id)
-            .and_then(|entry| entry.client.take());
+        let entry = machine.entries.get_mut(&self.id);
+        let client = entry.and_then(|entry| {
+            entry.disconnects += 1;
+            entry.client.take()
+        });
         if let Some(link) = client.as_ref().and_then(|client| client.link.as_ref()) {
             link.disconnect();
         }
@@ -435,6 +460,8 @@ impl ServerEnd {
             if let Some(token) = self.owner.token.get() {
                 self.owner.service.forget(*token);
             }
+            // Sessions may keep the socket for a while, in which nobody would answer.
+            socket::stop_listening(self.owner.listener.as_fd());
         }
         drop(names);
         self.let_go(entry);
@@ -463,7 +490,11 @@ impl ServerEnd {
         self.owner.add(options, read_mode)
     }
 
+    /// Ends the connection of an instance that the name has no more.
     fn let_go(&self, entry: Option<Entry>) {
+        // After the entry has gone, so that no client can be attached any more; before the calls
+        // that wait are woken, so that they find it.
+        self.stream.detach(EndState::Closing);
         self.changed.notify_all();
         let Some(client) = entry.and_then(|entry| entry.client) else {
             return;
@@ -477,7 +508,8 @@ impl ServerEnd {
         }
     }
 
-    /// The state of the instance; a client that has just closed is noticed.
+    /// The state of the instance, if it has one in this process; a client that has just closed is
+    /// noticed.
     pub(crate) fn state(&self) -> Option<EndState> {
         self.stream.check_process().ok()?;
         let mut machine = self.owner.machine();

@@ -12,7 +12,7 @@ use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{Access, Connection, Error, NameInfo, Quotas, WaitTimeout, WaiterId};
 use rustix::io::Errno;
 
-use super::owner::Owner;
+use super::owner::{Owner, TooLate};
 use super::{Interest, Readiness, Source, Token};
 use crate::ring::{Link, Offer};
 use crate::stream::lock;
@@ -85,31 +85,35 @@ impl Session {
 
     /// The server has disconnected the client.
     pub(super) fn disconnect(&self) {
-        if let Phase::Opened(_, offer) = self.end() {
-            offer.disconnect();
-        }
+        self.end(|phase| match phase {
+            Phase::Opened(_, offer) => offer.disconnect(),
+            Phase::Asking | Phase::Connected(..) | Phase::Over => {}
+        });
     }
 
     /// The server has closed its end.
     pub(super) fn close(&self) {
-        if let Phase::Opened(_, offer) = self.end() {
-            offer.close();
-        }
+        self.end(|phase| match phase {
+            Phase::Opened(_, offer) => offer.close(),
+            Phase::Asking | Phase::Connected(..) | Phase::Over => {}
+        });
     }
 
-    /// Ends the session for both sides; returns how far it had come.
-    fn end(&self) -> Phase {
+    /// Ends the session for both sides, after telling a client that has memory of ours; returns how
+    /// far it had come.
+    fn end(&self, tell: impl FnOnce(&Phase)) -> Phase {
         if let Some(token) = self.token.get() {
             self.owner.service().forget(*token);
         }
         let phase = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
+        tell(&phase);
         socket::hang_up(self.socket.as_fd());
         phase
     }
 
     /// The client is gone, or has not behaved.
     fn drop_client(&self) {
-        match self.end() {
+        match self.end(|_| {}) {
             Phase::Asking => {}
             Phase::Opened(connection, _) => self.owner.client_closed(connection),
             Phase::Connected(connection, link) => {
@@ -179,15 +183,18 @@ impl Session {
         let (offer, memory) = match Offer::new(ring_capacity(quotas.outbound)) {
             Ok(offer) => offer,
             Err(error) => {
-                self.owner.client_closed(connection);
+                self.owner.give_back(connection);
                 return Ok(self.send(&Reply::Refused { error }, None)?);
             }
         };
+        let reply = Reply::Opened(self.describe_opened(connection, &info, quotas));
+        let sent = self.send(&reply, Some(memory.as_fd()));
         *phase = Phase::Opened(connection, offer);
+        // Only now: a server that disconnects or closes meanwhile hangs up behind the answer, in
+        // which its client has the memory that tells of it.
         drop(phase);
         self.set_patience(Some(PATIENCE));
-        let reply = Reply::Opened(self.describe_opened(connection, &info, quotas));
-        Ok(self.send(&reply, Some(memory.as_fd()))?)
+        Ok(sent?)
     }
 
     fn describe_opened(&self, connection: Connection, info: &NameInfo, quotas: Quotas) -> Opened {
@@ -229,12 +236,12 @@ impl Session {
         *phase = Phase::Connected(connection, Arc::clone(&link));
         drop(phase);
         self.set_patience(None);
-        if self.owner.attach(connection, &link).is_err() {
-            // Disconnected or closed meanwhile.
-            link.disconnect();
-            return Err(Refusal("the instance is gone"));
+        match self.owner.attach(connection, &link) {
+            Ok(()) => return Ok(()),
+            Err(TooLate::Closed) => link.close(),
+            Err(TooLate::Disconnected) => link.disconnect(),
         }
-        Ok(())
+        Err(Refusal("the instance is gone"))
     }
 
     fn wait(&self, timeout: WaitTimeout) -> Result<(), Refusal> {

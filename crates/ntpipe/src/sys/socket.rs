@@ -1,14 +1,16 @@
 //! Control sockets: datagrams in order (`SOCK_SEQPACKET`), with descriptors and credentials.
+#![allow(unsafe_code)]
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
 use rustix::event::{self, PollFd, PollFlags};
-use rustix::fs::Timespec;
+use rustix::fs::{Mode, Timespec, fchmod};
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -25,6 +27,7 @@ const ROOT: u32 = 0;
 /// Who is at the other end of a socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentials {
+    /// 0 for a process that this one can't see.
     pub(crate) pid: u32,
     pub(crate) uid: u32,
 }
@@ -39,14 +42,22 @@ pub(crate) struct Datagram {
 /// A socket that listens at `path`.
 pub(crate) fn listen(path: &str) -> Result<OwnedFd, Errno> {
     let socket = new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // The file gets the socket's mode, as far as the umask lets it. Whoever cleans up old files
+    // leaves sticky ones alone.
+    if let Err(errno) = fchmod(&socket, Mode::from_raw_mode(0o1777)) {
+        tracing::debug!(%errno, "a socket can't be made sticky");
+    }
     net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// A blocking socket that is connected to who listens at `path`.
-pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
+/// A blocking socket that is connected to who listens at `path`. If the listener's queue is full,
+/// as that of a stopped process may be, or later what was sent to it, it waits for `patience` and
+/// then returns `AGAIN`.
+pub(crate) fn connect(path: &str, patience: Duration) -> Result<OwnedFd, Errno> {
     let socket = new_socket(SocketFlags::CLOEXEC)?;
+    net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
     let address = SocketAddrUnix::new(path)?;
     loop {
         match net::connect(&socket, &address) {
@@ -54,6 +65,12 @@ pub(crate) fn connect(path: &str) -> Result<OwnedFd, Errno> {
             done => return done.map(|()| socket),
         }
     }
+}
+
+/// As [`connect`], but `AGAIN` if there is no room in the listener's queue at the moment.
+pub(crate) fn try_connect(path: &str) -> Result<OwnedFd, Errno> {
+    let socket = new_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    net::connect(&socket, &SocketAddrUnix::new(path)?).map(|()| socket)
 }
 
 fn new_socket(flags: SocketFlags) -> Result<OwnedFd, Errno> {
@@ -69,14 +86,47 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno>
     }
 }
 
+/// Refuses all connections from now on, and ends those that wait in the queue.
+pub(crate) fn stop_listening(listener: BorrowedFd<'_>) {
+    hang_up(listener);
+    // None comes in any more: this ends.
+    while let Ok(Some(connection)) = accept(listener) {
+        drop(connection);
+    }
+}
+
 /// The credentials with which the other end was opened.
 pub(crate) fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
-    let cred = net::sockopt::socket_peercred(socket)
-        .map_err(|errno| win32_from_errno(errno, "SO_PEERCRED"))?;
-    let pid = cred.pid.as_raw_nonzero().get();
+    // By hand: the number of a process that this one can't see, in another namespace, is 0, for
+    // which rustix' type has no room.
+    let mut cred = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let size = size_of::<libc::ucred>();
+    let mut len = libc::socklen_t::try_from(size).map_err(|_| Error::GEN_FAILURE)?;
+    // SAFETY: `cred` is `len` bytes that the kernel may write, any bytes of which are valid, and
+    // both live until the call returns.
+    let refused = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    };
+    if refused != 0 {
+        let errno = Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO);
+        return Err(win32_from_errno(errno, "SO_PEERCRED"));
+    }
+    if usize::try_from(len) != Ok(size) {
+        return Err(Error::GEN_FAILURE);
+    }
     Ok(Credentials {
-        pid: u32::try_from(pid).unwrap_or(0),
-        uid: cred.uid.as_raw(),
+        pid: u32::try_from(cred.pid).unwrap_or(0),
+        uid: cred.uid,
     })
 }
 
@@ -178,8 +228,46 @@ pub(crate) fn wait_readable(
     }
 }
 
+/// Waits until one of the sockets has something to receive; says for each whether it has. `None`
+/// once the deadline has passed.
+pub(crate) fn wait_any_readable<'a>(
+    sockets: impl Iterator<Item = BorrowedFd<'a>>,
+    deadline: Instant,
+) -> Result<Option<Vec<bool>>, Errno> {
+    let mut fds: Vec<_> = sockets
+        .map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN))
+        .collect();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match event::poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {
+                return Ok(Some(
+                    fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+                ));
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Hangs up for all holders of this end.
 pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
     // It may have been hung up from the other end.
     let _ = net::shutdown(socket, net::Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_who_made_a_socket() {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (one, _other) = net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let found = credentials(one.as_fd()).unwrap();
+        assert_eq!(found.pid, std::process::id());
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+    }
 }

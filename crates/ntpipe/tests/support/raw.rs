@@ -37,11 +37,14 @@ fn address(dir: &Path) -> SocketAddrUnix {
     SocketAddrUnix::new(dir.join(SOCKET)).unwrap()
 }
 
+/// How many connections wait at a socket that listens; the kernel lets one more in.
+pub(crate) const BACKLOG: i32 = 16;
+
 /// A socket that listens where the owner of the name would.
 pub(crate) fn listen_at_name() -> OwnedFd {
     let socket = new_socket();
     bind(&socket, &address(&dir())).unwrap();
-    listen(&socket, 16).unwrap();
+    listen(&socket, BACKLOG).unwrap();
     socket
 }
 
@@ -59,6 +62,13 @@ impl Raw {
         let socket = new_socket();
         connect(&socket, &address(&dir())).unwrap();
         Self(socket)
+    }
+
+    /// A client at another socket of the directory.
+    pub(crate) fn try_connect(file: &str) -> Result<Self, Errno> {
+        let socket = new_socket();
+        let address = SocketAddrUnix::new(dir().join(file)).unwrap();
+        connect(&socket, &address).map(|()| Self(socket))
     }
 
     /// The next client of a socket that listens.
@@ -129,6 +139,12 @@ pub(crate) fn open_request() -> Vec<u8> {
 
 pub(crate) fn attach_request() -> Vec<u8> {
     Request::Attach.encode().unwrap()
+}
+
+/// A query for whatever name there is.
+pub(crate) fn query_request() -> Vec<u8> {
+    let name = String::new();
+    Request::Query { name }.encode().unwrap()
 }
 
 /// Shared memory of an end, in which everything can be written.
