@@ -268,6 +268,6 @@ mod tests {
         let (one, _other) = net::socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
         let found = credentials(one.as_fd()).unwrap();
         assert_eq!(found.pid, std::process::id());
-        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(found.uid, geteuid().as_raw());
     }
 }
