@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(crate) struct Owner {
     token: OnceLock<Token>,
     service: Arc<Service>,
     machine: Mutex<Machine>,
+    /// Clients that may be sent away: neither connected nor waiting for an instance.
+    pub(super) strangers: AtomicUsize,
     /// The moment from which the state machine's times are counted.
     epoch: Instant,
 }
@@ -133,6 +136,7 @@ impl Owner {
                 claim: Some(claim),
                 resting: None,
             }),
+            strangers: AtomicUsize::new(0),
             epoch: Instant::now(),
         });
         let token = service.watch(Arc::<Self>::clone(&owner), Interest::All)?;
