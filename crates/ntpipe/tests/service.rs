@@ -9,7 +9,7 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -340,4 +340,19 @@ fn clients_that_say_nothing_are_limited_and_make_room_when_they_go() {
             owner.say("done");
             owner.finish();
         });
+}
+
+#[test]
+fn a_directory_of_names_is_the_same_by_another_path() {
+    Scenario::alone(this_test!(), || {
+        let mut options = ServerOptions::new();
+        options.max_instances(2);
+        let _first = options.create(PIPE).unwrap();
+        let link = raw::dir().join("again");
+        symlink(raw::dir(), &link).unwrap();
+        // SAFETY: no other thread of this process looks at a variable meanwhile.
+        unsafe { std::env::set_var("NTPIPE_DIR", &link) };
+        let _second = options.create(PIPE).unwrap();
+        assert_eq!(ntpipe::info(PIPE).unwrap().instances, 2);
+    });
 }

@@ -26,7 +26,12 @@ use crate::sys::{fork, socket};
 pub(crate) struct Namespace {
     dir: OwnedFd,
     path: PathBuf,
+    id: DirId,
 }
+
+/// Which directory it is, whatever the path by which it was reached: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DirId(u64, u64);
 
 /// What went wrong with the directory or a file in it, and which.
 #[derive(Debug)]
@@ -110,8 +115,8 @@ impl Namespace {
             Errno::NOTDIR | Errno::LOOP => fail(Error::PATH_NOT_FOUND, "it is not a directory"),
             _ => fail(Error::ACCESS_DENIED, "it can't be opened"),
         })?;
+        let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
         if privacy == Privacy::OwnersOnly {
-            let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
             let others = Mode::RWXG | Mode::RWXO;
             if stat.st_uid != geteuid().as_raw()
                 || Mode::from_raw_mode(stat.st_mode).intersects(others)
@@ -120,11 +125,12 @@ impl Namespace {
                 return Err(fail(Error::ACCESS_DENIED, what));
             }
         }
-        Ok(Arc::new(Self { dir, path }))
+        let id = DirId(stat.st_dev, stat.st_ino);
+        Ok(Arc::new(Self { dir, path, id }))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn id(&self) -> DirId {
+        self.id
     }
 
     /// Claims the name, unless a living process has it; what a dead one left behind is removed.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use ntpipe_proto::{
 };
 
 use super::client;
-use super::namespace::{Claim, Claimed, Namespace};
+use super::namespace::{Claim, Claimed, DirId, Namespace};
 use super::session::Session;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::ring::{Link, Peer};
@@ -81,7 +80,7 @@ pub(super) enum TooLate {
 }
 
 /// Where a name is: the directory and the folded name.
-type Key = (PathBuf, String);
+type Key = (DirId, String);
 
 /// How long a listening socket rests when there are no descriptors left for its connections.
 const REST: Duration = Duration::from_millis(50);
@@ -99,7 +98,7 @@ impl Owner {
             return Err(Error::INVALID_NAME.into());
         }
         let namespace = Namespace::open()?;
-        let key = (namespace.path().to_owned(), name.folded().to_owned());
+        let key = (namespace.id(), name.folded().to_owned());
         for _ in 0..ATTEMPTS {
             let mut names = names();
             if let Some(owner) = names.get(&key) {
