@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
-use crate::sys::{fork, socket};
+use crate::sys::{fork, socket, trust};
 
 /// The directory that holds the names.
 #[derive(Debug)]
@@ -73,9 +73,11 @@ const ATTEMPTS: u32 = 1000;
 
 impl Namespace {
     /// The first that applies of `$NTPIPE_DIR`, `/run/ntpipe` if it exists,
-    /// `$XDG_RUNTIME_DIR/ntpipe`, and a private directory among the temporary files.
+    /// `$XDG_RUNTIME_DIR/ntpipe`, and a private directory among the temporary files. A program with
+    /// more rights than who started it believes no variable.
     pub(crate) fn open() -> Result<Arc<Self>, NamespaceError> {
-        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is_set_id = trust::is_set_id();
+        let var = |name| std::env::var_os(name).filter(|value| !is_set_id && !value.is_empty());
         if let Some(dir) = var("NTPIPE_DIR") {
             return Self::open_at(PathBuf::from(dir), Privacy::AsFound);
         }
@@ -86,8 +88,12 @@ impl Namespace {
         if let Some(dir) = var("XDG_RUNTIME_DIR") {
             return Self::open_at(Path::new(&dir).join("ntpipe"), Privacy::OwnersOnly);
         }
+        let temporary = match is_set_id {
+            true => PathBuf::from("/tmp"),
+            false => std::env::temp_dir(),
+        };
         let private = format!("ntpipe-{}", geteuid().as_raw());
-        Self::open_at(std::env::temp_dir().join(private), Privacy::OwnersOnly)
+        Self::open_at(temporary.join(private), Privacy::OwnersOnly)
     }
 
     fn open_at(path: PathBuf, privacy: Privacy) -> Result<Arc<Self>, NamespaceError> {
