@@ -296,6 +296,7 @@ impl ClientOptions {
     /// - `ERROR_PIPE_BUSY` (231): no instance listens.
     /// - `ERROR_INVALID_PARAMETER` (87): message read mode on a byte pipe.
     /// - `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients that say nothing are ahead.
     #[doc(alias = "CreateFile")]
     pub fn open(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeClient> {
         self.open_name(&PipeName::from_os_str(addr.as_ref())?)

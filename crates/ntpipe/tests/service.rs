@@ -9,7 +9,7 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -299,5 +299,60 @@ fn a_connect_ends_with_a_disconnect_although_the_instance_listens_again() {
             );
             assert_eq!(code(connected), 233);
         }
+    });
+}
+
+#[test]
+fn clients_that_say_nothing_are_limited_and_make_room_when_they_go() {
+    const LIMIT: usize = 1024;
+    let raise_limit = || {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = maximum;
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+    };
+    Scenario::new(this_test!())
+        .role("owner", || {
+            raise_limit();
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            say("up");
+            hear();
+            drop(server);
+        })
+        .role("client", || {
+            raise_limit();
+            let mut silent: Vec<_> = (0..LIMIT).map(|_| Raw::connect()).collect();
+            let (answer, _) = Raw::connect().receive().unwrap();
+            let error = Error::NO_SYSTEM_RESOURCES;
+            assert_eq!(Reply::decode(&answer).unwrap(), Reply::Refused { error });
+            assert_eq!(code(ntpipe::info(PIPE)), 1450);
+            assert_eq!(code(ClientOptions::new().open(PIPE)), 1450);
+            // Those that got in are as good as any.
+            let first = silent.remove(0);
+            let _memory = first.attach();
+            drop(silent);
+            until(|| ntpipe::info(PIPE).is_ok());
+            assert_eq!(ntpipe::info(PIPE).unwrap().listening, 0);
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            stage.start("client").finish();
+            owner.say("done");
+            owner.finish();
+        });
+}
+
+#[test]
+fn a_directory_of_names_is_the_same_by_another_path() {
+    Scenario::alone(this_test!(), || {
+        let mut options = ServerOptions::new();
+        options.max_instances(2);
+        let _first = options.create(PIPE).unwrap();
+        let link = raw::dir().join("again");
+        symlink(raw::dir(), &link).unwrap();
+        // SAFETY: no other thread of this process looks at a variable meanwhile.
+        unsafe { std::env::set_var("NTPIPE_DIR", &link) };
+        let _second = options.create(PIPE).unwrap();
+        assert_eq!(ntpipe::info(PIPE).unwrap().instances, 2);
     });
 }

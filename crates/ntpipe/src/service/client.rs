@@ -157,7 +157,11 @@ impl Control {
             self.await_answer(deadline)?;
             let _ = self.receive();
         }
-        socket::send(self.socket.as_fd(), &request.encode()?, None).map_err(no_answer)?;
+        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
+            // An owner that sends its clients away says why before they ask.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
+            Err(errno) => return Err(no_answer(errno)),
+        }
         *exchange = Exchange::Owed;
         self.await_answer(deadline)?;
         *exchange = Exchange::Even;
@@ -175,10 +179,12 @@ impl Control {
     /// What the owner has answered.
     fn receive(&self) -> Result<(Reply, Option<OwnedFd>), Error> {
         let mut buffer = [0; MAX_MESSAGE];
-        let datagram = socket::receive(self.socket.as_fd(), &mut buffer)
-            .ok()
-            .flatten()
-            .ok_or(Error::FILE_NOT_FOUND)?;
+        let received = match socket::receive(self.socket.as_fd(), &mut buffer) {
+            // Said once if the owner has hung up without reading; its last answer comes after.
+            Err(Errno::CONNRESET) => socket::receive(self.socket.as_fd(), &mut buffer),
+            received => received,
+        };
+        let datagram = received.ok().flatten().ok_or(Error::FILE_NOT_FOUND)?;
         let bytes = buffer.get(..datagram.len).unwrap_or_default();
         let reply = Reply::decode(bytes).map_err(|_| Error::INVALID_DATA)?;
         Ok((reply, datagram.fd))

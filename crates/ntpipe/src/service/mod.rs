@@ -10,6 +10,7 @@ mod session;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -205,11 +206,12 @@ impl Service {
                 let token = Token(event.data.u64());
                 let source = lock(&self.sources).watched.get(&token).map(Arc::clone);
                 if let Some(source) = source {
-                    source.ready(if is_end {
+                    let readiness = if is_end {
                         Readiness::HungUp
                     } else {
                         Readiness::Readable
-                    });
+                    };
+                    self.outlive(token, || source.ready(readiness));
                 }
             }
             self.expire(Instant::now());
@@ -228,8 +230,17 @@ impl Service {
             let source = sources.watched.get(&token).map(Arc::clone);
             drop(sources);
             if let Some(source) = source {
-                source.expired();
+                self.outlive(token, || source.expired());
             }
+        }
+    }
+
+    /// Tells a source something. One that panics is not watched any more, and the thread goes on.
+    fn outlive(&self, token: Token, tell: impl FnOnce()) {
+        // What it may have left half done, it left behind locks that are taken all the same.
+        if panic::catch_unwind(AssertUnwindSafe(tell)).is_err() {
+            tracing::error!(?token, "a source panicked and is dropped: this is a bug");
+            self.forget(token);
         }
     }
 
@@ -238,5 +249,48 @@ impl Service {
         // Rounded up, so that a timer is not found a moment too early.
         let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(left).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Readable from the beginning.
+    struct Fragile(OwnedFd, Sender<&'static str>);
+
+    impl Source for Fragile {
+        fn fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+
+        fn ready(&self, _: Readiness) {
+            let _ = self.1.send("ready");
+            panic!("on purpose");
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            let _ = self.1.send("dropped");
+        }
+    }
+
+    #[test]
+    fn a_source_that_panics_is_dropped_and_the_thread_goes_on() {
+        let service = Service::get().unwrap();
+        // Twice: the second one is told by a thread that has seen the first.
+        for _ in 0..2 {
+            let (sender, receiver) = channel();
+            let fd = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
+            let source = Arc::new(Fragile(fd, sender));
+            service.watch(source, Interest::All).unwrap();
+            let heard = || receiver.recv_timeout(Duration::from_secs(10));
+            assert_eq!(heard(), Ok("ready"));
+            assert_eq!(heard(), Ok("dropped"));
+        }
     }
 }

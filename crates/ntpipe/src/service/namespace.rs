@@ -19,14 +19,19 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
-use crate::sys::{fork, socket};
+use crate::sys::{fork, socket, trust};
 
 /// The directory that holds the names.
 #[derive(Debug)]
 pub(crate) struct Namespace {
     dir: OwnedFd,
     path: PathBuf,
+    id: DirId,
 }
+
+/// Which directory it is, whatever the path by which it was reached: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DirId(u64, u64);
 
 /// What went wrong with the directory or a file in it, and which.
 #[derive(Debug)]
@@ -68,9 +73,11 @@ const ATTEMPTS: u32 = 1000;
 
 impl Namespace {
     /// The first that applies of `$NTPIPE_DIR`, `/run/ntpipe` if it exists,
-    /// `$XDG_RUNTIME_DIR/ntpipe`, and a private directory among the temporary files.
+    /// `$XDG_RUNTIME_DIR/ntpipe`, and a private directory among the temporary files. A program with
+    /// more rights than who started it believes no variable.
     pub(crate) fn open() -> Result<Arc<Self>, NamespaceError> {
-        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is_set_id = trust::is_set_id();
+        let var = |name| std::env::var_os(name).filter(|value| !is_set_id && !value.is_empty());
         if let Some(dir) = var("NTPIPE_DIR") {
             return Self::open_at(PathBuf::from(dir), Privacy::AsFound);
         }
@@ -81,8 +88,12 @@ impl Namespace {
         if let Some(dir) = var("XDG_RUNTIME_DIR") {
             return Self::open_at(Path::new(&dir).join("ntpipe"), Privacy::OwnersOnly);
         }
+        let temporary = match is_set_id {
+            true => PathBuf::from("/tmp"),
+            false => std::env::temp_dir(),
+        };
         let private = format!("ntpipe-{}", geteuid().as_raw());
-        Self::open_at(std::env::temp_dir().join(private), Privacy::OwnersOnly)
+        Self::open_at(temporary.join(private), Privacy::OwnersOnly)
     }
 
     fn open_at(path: PathBuf, privacy: Privacy) -> Result<Arc<Self>, NamespaceError> {
@@ -110,8 +121,8 @@ impl Namespace {
             Errno::NOTDIR | Errno::LOOP => fail(Error::PATH_NOT_FOUND, "it is not a directory"),
             _ => fail(Error::ACCESS_DENIED, "it can't be opened"),
         })?;
+        let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
         if privacy == Privacy::OwnersOnly {
-            let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
             let others = Mode::RWXG | Mode::RWXO;
             if stat.st_uid != geteuid().as_raw()
                 || Mode::from_raw_mode(stat.st_mode).intersects(others)
@@ -120,11 +131,12 @@ impl Namespace {
                 return Err(fail(Error::ACCESS_DENIED, what));
             }
         }
-        Ok(Arc::new(Self { dir, path }))
+        let id = DirId(stat.st_dev, stat.st_ino);
+        Ok(Arc::new(Self { dir, path, id }))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn id(&self) -> DirId {
+        self.id
     }
 
     /// Claims the name, unless a living process has it; what a dead one left behind is removed.

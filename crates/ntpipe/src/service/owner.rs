@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use ntpipe_proto::{
 };
 
 use super::client;
-use super::namespace::{Claim, Claimed, Namespace};
+use super::namespace::{Claim, Claimed, DirId, Namespace};
 use super::session::Session;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::ring::{Link, Peer};
@@ -30,6 +30,8 @@ pub(crate) struct Owner {
     token: OnceLock<Token>,
     service: Arc<Service>,
     machine: Mutex<Machine>,
+    /// Clients that may be sent away: neither connected nor waiting for an instance.
+    pub(super) strangers: AtomicUsize,
     /// The moment from which the state machine's times are counted.
     epoch: Instant,
 }
@@ -78,7 +80,7 @@ pub(super) enum TooLate {
 }
 
 /// Where a name is: the directory and the folded name.
-type Key = (PathBuf, String);
+type Key = (DirId, String);
 
 /// How long a listening socket rests when there are no descriptors left for its connections.
 const REST: Duration = Duration::from_millis(50);
@@ -96,7 +98,7 @@ impl Owner {
             return Err(Error::INVALID_NAME.into());
         }
         let namespace = Namespace::open()?;
-        let key = (namespace.path().to_owned(), name.folded().to_owned());
+        let key = (namespace.id(), name.folded().to_owned());
         for _ in 0..ATTEMPTS {
             let mut names = names();
             if let Some(owner) = names.get(&key) {
@@ -133,6 +135,7 @@ impl Owner {
                 claim: Some(claim),
                 resting: None,
             }),
+            strangers: AtomicUsize::new(0),
             epoch: Instant::now(),
         });
         let token = service.watch(Arc::<Self>::clone(&owner), Interest::All)?;

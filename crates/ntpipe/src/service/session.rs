@@ -4,6 +4,7 @@
 //! message of the protocol, in its order and in time, ends the session.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub(super) struct Session {
     credentials: Credentials,
     token: OnceLock<Token>,
     phase: Mutex<Phase>,
+    /// Whether this is one of the owner's strangers.
+    is_stranger: AtomicBool,
     itself: Weak<Self>,
 }
 
@@ -42,6 +45,8 @@ enum Phase {
 
 /// How long a client may take to say what it wants, and to attach its memory.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many clients of a name may at a time be neither connected nor waiting for an instance.
+pub(super) const MAX_STRANGERS: usize = 1024;
 
 impl Session {
     /// Begins to listen to a client that has just come.
@@ -53,14 +58,27 @@ impl Session {
                 return;
             }
         };
+        if owner.strangers.load(Ordering::Relaxed) >= MAX_STRANGERS {
+            tracing::warn!(
+                pid = credentials.pid,
+                "too many strangers: a client is sent away"
+            );
+            let error = Error::NO_SYSTEM_RESOURCES;
+            if let Ok(bytes) = (Reply::Refused { error }).encode() {
+                let _ = socket::send(socket.as_fd(), &bytes, None);
+            }
+            return;
+        }
         let session = Arc::new_cyclic(|itself| Self {
             socket,
             owner,
             credentials,
             token: OnceLock::new(),
             phase: Mutex::new(Phase::Asking),
+            is_stranger: AtomicBool::new(false),
             itself: Weak::clone(itself),
         });
+        session.count_stranger(true);
         let service = session.owner.service();
         match service.watch(Arc::<Self>::clone(&session), Interest::All) {
             Ok(token) => {
@@ -77,6 +95,7 @@ impl Session {
 
     /// Answers a wait; after that the client has to say what it wants next.
     pub(super) fn answer(&self, reply: &Reply) {
+        self.count_stranger(true);
         self.set_patience(Some(PATIENCE));
         if let Err(errno) = self.send(reply, None) {
             tracing::debug!(%errno, "a client did not take its answer");
@@ -105,6 +124,7 @@ impl Session {
         if let Some(token) = self.token.get() {
             self.owner.service().forget(*token);
         }
+        self.count_stranger(false);
         let phase = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
         tell(&phase);
         socket::hang_up(self.socket.as_fd());
@@ -235,6 +255,7 @@ impl Session {
         };
         *phase = Phase::Connected(connection, Arc::clone(&link));
         drop(phase);
+        self.count_stranger(false);
         self.set_patience(None);
         match self.owner.attach(connection, &link) {
             Ok(()) => return Ok(()),
@@ -252,6 +273,8 @@ impl Session {
             return Err(Refusal("a wait with an instance in hand"));
         }
         self.set_patience(None);
+        // Those that wait have a limit of their own.
+        self.count_stranger(false);
         self.owner.wait(waiter, &session, timeout);
         Ok(())
     }
@@ -283,6 +306,18 @@ impl Session {
 
     fn waiter(&self) -> Option<WaiterId> {
         Some(WaiterId(self.token.get()?.0))
+    }
+
+    fn count_stranger(&self, is_stranger: bool) {
+        if self.is_stranger.swap(is_stranger, Ordering::Relaxed) == is_stranger {
+            return;
+        }
+        let strangers = &self.owner.strangers;
+        if is_stranger {
+            strangers.fetch_add(1, Ordering::Relaxed);
+        } else {
+            strangers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn set_patience(&self, patience: Option<Duration>) {
@@ -327,6 +362,12 @@ impl Source for Session {
     fn expired(&self) {
         tracing::debug!(pid = self.credentials.pid, "a client takes too long");
         self.drop_client();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.count_stranger(false);
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod futex;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod trust;
 
 use ntpipe_proto::Error;
 use rustix::io::Errno;
