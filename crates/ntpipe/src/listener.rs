@@ -10,7 +10,7 @@ use ntpipe_proto::{EndState, Error, PipeName};
 
 use crate::options::ServerOptions;
 use crate::server::NamedPipeServer;
-use crate::service::owner::ServerEnd;
+use crate::service::server_end::ServerEnd;
 use crate::stream::lock;
 use crate::sys::fork;
 

@@ -9,7 +9,7 @@ use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
 
 use crate::listener::Home;
 use crate::options::{PipeEnd, PipeInfo, ServerOptions};
-use crate::service::owner::ServerEnd;
+use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
 use crate::sys::socket;
 

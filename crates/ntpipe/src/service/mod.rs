@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod namespace;
 pub(crate) mod owner;
+pub(crate) mod server_end;
 mod session;
 
 use std::collections::{BTreeSet, HashMap};

@@ -1,75 +1,67 @@
-//! The names that this process owns, and the server ends of their instances.
+//! The names that this process owns.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::Reply;
 use ntpipe_proto::{
-    Access, Connection, End, EndState, Error, FirstInstance, InstanceId, InstanceOptions, Listen,
-    NameInfo, Operation, PipeName, Quotas, ReadMode, Server, Verdict, WaitTimeout, WaiterId,
+    Access, Connection, End, EndState, Error, FirstInstance, InstanceId, InstanceOptions, NameInfo,
+    PipeName, Quotas, ReadMode, Server, WaitTimeout, WaiterId,
 };
 
 use super::client;
 use super::namespace::{Claim, Claimed, DirId, Namespace};
+use super::server_end::ServerEnd;
 use super::session::Session;
 use super::{Interest, Readiness, Service, Source, Token};
-use crate::ring::{Link, Peer};
+use crate::ring::Link;
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::fork::PerProcess;
 use crate::sys::socket::{self, Credentials};
 
 /// A name of this process, and the state machine that decides everything about it.
 pub(crate) struct Owner {
-    name: PipeName,
-    key: Key,
-    listener: OwnedFd,
-    token: OnceLock<Token>,
-    service: Arc<Service>,
-    machine: Mutex<Machine>,
+    pub(super) name: PipeName,
+    pub(super) key: Key,
+    pub(super) listener: OwnedFd,
+    pub(super) token: OnceLock<Token>,
+    pub(super) service: Arc<Service>,
+    pub(super) machine: Mutex<Machine>,
     /// Clients that may be sent away: neither connected nor waiting for an instance.
     pub(super) strangers: AtomicUsize,
     /// The moment from which the state machine's times are counted.
-    epoch: Instant,
-}
-
-/// The server end of one instance.
-pub(crate) struct ServerEnd {
-    id: InstanceId,
-    owner: Arc<Owner>,
-    pub(crate) stream: PipeStream,
-    /// A client has come, or the instance's state has changed otherwise.
-    changed: Condvar,
+    pub(super) epoch: Instant,
 }
 
 /// What is decided under one lock.
 pub(super) struct Machine {
-    server: Server,
-    entries: HashMap<InstanceId, Entry>,
-    waiting: HashMap<WaiterId, Weak<Session>>,
+    pub(super) server: Server,
+    pub(super) entries: HashMap<InstanceId, Entry>,
+    pub(super) waiting: HashMap<WaiterId, Weak<Session>>,
     /// Gone once the name is.
-    claim: Option<Claim>,
+    pub(super) claim: Option<Claim>,
     /// When the listening socket is looked at again, if it rests.
-    resting: Option<Instant>,
+    pub(super) resting: Option<Instant>,
 }
 
-struct Entry {
-    end: Arc<ServerEnd>,
-    client: Option<Client>,
+pub(super) struct Entry {
+    pub(super) end: Arc<ServerEnd>,
+    pub(super) client: Option<Client>,
     /// How often the server end has disconnected.
-    disconnects: u64,
+    pub(super) disconnects: u64,
 }
 
 /// The client that an instance has, or had until it is disconnected.
-struct Client {
-    connection: Connection,
-    credentials: Credentials,
-    session: Weak<Session>,
+pub(super) struct Client {
+    pub(super) connection: Connection,
+    pub(super) credentials: Credentials,
+    pub(super) session: Weak<Session>,
     /// Missing until the client has attached its memory.
-    link: Option<Arc<Link>>,
+    pub(super) link: Option<Arc<Link>>,
 }
 
 /// What the server did before its client had come to attach its memory.
@@ -80,7 +72,7 @@ pub(super) enum TooLate {
 }
 
 /// Where a name is: the directory and the folded name.
-type Key = (DirId, String);
+pub(super) type Key = (DirId, String);
 
 /// How long a listening socket rests when there are no descriptors left for its connections.
 const REST: Duration = Duration::from_millis(50);
@@ -143,7 +135,7 @@ impl Owner {
         Ok(owner)
     }
 
-    fn add(
+    pub(super) fn add(
         self: &Arc<Self>,
         options: &InstanceOptions,
         read_mode: ReadMode,
@@ -160,7 +152,7 @@ impl Owner {
     }
 
     /// Makes the server end of an instance that the state machine has just created.
-    fn enter(
+    pub(super) fn enter(
         self: &Arc<Self>,
         machine: &mut Machine,
         id: InstanceId,
@@ -212,7 +204,7 @@ impl Owner {
     }
 
     /// Answers those whose wait has ended, and sets the timer for the others.
-    fn settle(&self, machine: &mut Machine) {
+    pub(super) fn settle(&self, machine: &mut Machine) {
         while let Some((waiter, result)) = machine.server.poll_woken() {
             let session = machine.waiting.remove(&waiter);
             if let Some(session) = session.and_then(|session| session.upgrade()) {
@@ -366,211 +358,15 @@ impl Source for Owner {
 }
 
 impl Entry {
-    fn has(&self, connection: Connection) -> bool {
+    pub(super) fn has(&self, connection: Connection) -> bool {
         self.client
             .as_ref()
             .is_some_and(|client| client.connection == connection)
     }
 }
 
-impl ServerEnd {
-    /// `ConnectNamedPipe`: waits for a client (reference 1.3).
-    pub(crate) fn connect(&self, deadline: Option<Instant>) -> Result<Listen, Error> {
-        self.stream.check_process()?;
-        let mut machine = self.owner.machine();
-        self.notice_client(&mut machine);
-        let listen = machine.server.listen(self.id)?;
-        if listen == Listen::Waiting && machine.server.state(self.id) == Some(EndState::Listening) {
-            self.stream.detach(EndState::Listening);
-        }
-        self.owner.settle(&mut machine);
-        let disconnects = machine.entries.get(&self.id).map(|entry| entry.disconnects);
-        loop {
-            let entry = machine.entries.get(&self.id);
-            if entry.is_some_and(|entry| Some(entry.disconnects) != disconnects) {
-                // It may listen again already, for a call that came later.
-                return Err(Error::PIPE_NOT_CONNECTED);
-            }
-            let client = entry.and_then(|entry| entry.client.as_ref());
-            let attached = client.is_some_and(|client| client.link.is_some());
-            match machine.server.state(self.id) {
-                None => return Err(Error::BROKEN_PIPE),
-                Some(EndState::Disconnected) => return Err(Error::PIPE_NOT_CONNECTED),
-                // A client that came and went while we waited did connect.
-                Some(EndState::Closing) => return Ok(listen),
-                Some(EndState::Connected) if attached => return Ok(listen),
-                Some(EndState::Connected | EndState::Listening) => {}
-            }
-            machine = match deadline {
-                None => self
-                    .changed
-                    .wait(machine)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Error::SEM_TIMEOUT);
-                    }
-                    let woken = self.changed.wait_timeout(machine, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    /// `DisconnectNamedPipe`: unread data is gone in both directions (observed 9.1).
-    pub(crate) fn disconnect(&self) -> Result<(), Error> {
-        self.stream.check_process()?;
-        let mut machine = self.owner.machine();
-        machine.server.disconnect(self.id)?;
-        let entry = machine.entries.get_mut(&self.id);
-        let client = entry.and_then(|entry| {
-            entry.disconnects += 1;
-            entry.client.take()
-        });
-        if let Some(link) = client.as_ref().and_then(|client| client.link.as_ref()) {
-            link.disconnect();
-        }
-        self.stream.detach(EndState::Disconnected);
-        self.changed.notify_all();
-        drop(machine);
-        if let Some(session) = client.and_then(|client| client.session.upgrade()) {
-            session.disconnect();
-        }
-        Ok(())
-    }
-
-    /// Closes the end: the client reads what is there, then finds it gone.
-    pub(crate) fn close(&self) {
-        if !self.stream.is_ours() {
-            return;
-        }
-        let mut names = names();
-        let mut machine = self.owner.machine();
-        let entry = machine.entries.remove(&self.id);
-        machine.server.close(self.id);
-        self.owner.settle(&mut machine);
-        let claim = if machine.server.is_gone() {
-            machine.claim.take()
-        } else {
-            None
-        };
-        drop(machine);
-        if let Some(claim) = claim {
-            names.remove(&self.owner.key);
-            // First the name, then the socket: who comes in between is refused by the kernel.
-            drop(claim);
-            if let Some(token) = self.owner.token.get() {
-                self.owner.service.forget(*token);
-            }
-            // Sessions may keep the socket for a while, in which nobody would answer.
-            socket::stop_listening(self.owner.listener.as_fd());
-        }
-        drop(names);
-        self.let_go(entry);
-    }
-
-    /// Closes the end and creates a listening one in its place, in one step.
-    pub(crate) fn replace(&self) -> Result<Arc<Self>, Error> {
-        self.stream.check_process()?;
-        let mut machine = self.owner.machine();
-        let id = machine.server.replace(self.id)?;
-        let entry = machine.entries.remove(&self.id);
-        let successor = self.owner.enter(&mut machine, id, self.stream.mode())?;
-        self.owner.settle(&mut machine);
-        drop(machine);
-        self.let_go(entry);
-        Ok(successor)
-    }
-
-    /// A further instance of the name; takes no descriptor, so that it can't fail for want of one.
-    pub(crate) fn sibling(
-        &self,
-        options: &InstanceOptions,
-        read_mode: ReadMode,
-    ) -> Result<Arc<Self>, Error> {
-        self.stream.check_process()?;
-        self.owner.add(options, read_mode)
-    }
-
-    /// Ends the connection of an instance that the name has no more.
-    fn let_go(&self, entry: Option<Entry>) {
-        // After the entry has gone, so that no client can be attached any more; before the calls
-        // that wait are woken, so that they find it.
-        self.stream.detach(EndState::Closing);
-        self.changed.notify_all();
-        let Some(client) = entry.and_then(|entry| entry.client) else {
-            return;
-        };
-        if let Some(link) = &client.link {
-            link.close();
-            link.wake_own();
-        }
-        if let Some(session) = client.session.upgrade() {
-            session.close();
-        }
-    }
-
-    /// The state of the instance, if it has one in this process; a client that has just closed is
-    /// noticed.
-    pub(crate) fn state(&self) -> Option<EndState> {
-        self.stream.check_process().ok()?;
-        let mut machine = self.owner.machine();
-        self.notice_client(&mut machine);
-        machine.server.state(self.id)
-    }
-
-    /// The client may have told in shared memory what its socket has not told yet.
-    fn notice_client(&self, machine: &mut Machine) {
-        let client = machine
-            .entries
-            .get(&self.id)
-            .and_then(|entry| entry.client.as_ref());
-        let Some(client) = client else { return };
-        if client
-            .link
-            .as_ref()
-            .is_some_and(|link| link.peer() == Peer::Gone)
-        {
-            machine.server.client_closed(client.connection);
-        }
-    }
-
-    /// The name's properties and this instance's quotas.
-    pub(crate) fn info(&self) -> Result<(NameInfo, Quotas), Error> {
-        self.stream.check_process()?;
-        let machine = self.owner.machine();
-        let quotas = machine
-            .server
-            .quotas(self.id)
-            .ok_or(Error::INVALID_HANDLE)?;
-        Ok((machine.server.info().ok_or(Error::INVALID_HANDLE)?, quotas))
-    }
-
-    /// The process that opened the client end (observed 14).
-    pub(crate) fn client_process_id(&self) -> Result<u32, Error> {
-        self.stream.check_process()?;
-        let state = self.state().ok_or(Error::INVALID_HANDLE)?;
-        if let Verdict::Fail(error) = state.verdict(End::Server, Operation::ClientId) {
-            return Err(error);
-        }
-        let machine = self.owner.machine();
-        let client = machine
-            .entries
-            .get(&self.id)
-            .and_then(|entry| entry.client.as_ref());
-        client
-            .map(|client| client.credentials.pid)
-            .ok_or(Error::NOT_FOUND)
-    }
-
-    pub(crate) fn name(&self) -> &PipeName {
-        &self.owner.name
-    }
-}
-
 /// The names of this process.
-fn names() -> MutexGuard<'static, HashMap<Key, Arc<Owner>>> {
+pub(super) fn names() -> MutexGuard<'static, HashMap<Key, Arc<Owner>>> {
     static NAMES: PerProcess<Mutex<HashMap<Key, Arc<Owner>>>> = PerProcess::new();
     lock(NAMES.get())
 }

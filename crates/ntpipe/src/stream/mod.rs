@@ -215,6 +215,15 @@ impl PipeStream {
 }
 
 impl Slot {
+    /// Why a call that waited finds its connection gone: this end was closed (observed 10.7), or
+    /// the instance was disconnected, perhaps for another client.
+    fn left(&self) -> Error {
+        match self {
+            Self::Absent(EndState::Closing) => Error::BROKEN_PIPE,
+            Self::Absent(_) | Self::Arriving | Self::Linked(_) => Error::PIPE_NOT_CONNECTED,
+        }
+    }
+
     fn is(&self, link: &Arc<Link>) -> bool {
         matches!(self, Self::Linked(own) if Arc::ptr_eq(own, link))
     }

@@ -56,7 +56,7 @@ impl PipeStream {
     ) -> Result<Read, Error> {
         let result = loop {
             if !side.link.is(link) {
-                break Err(Error::PIPE_NOT_CONNECTED);
+                break Err(side.link.left());
             }
             let (rings, tail) = (link.rings(), Incoming::tail(&**link));
             let moved = || {

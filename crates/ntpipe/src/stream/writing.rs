@@ -67,7 +67,7 @@ impl PipeStream {
         let mut contested = None;
         let result = loop {
             if !side.link.is(link) {
-                return Err(Error::PIPE_NOT_CONNECTED);
+                return Err(side.link.left());
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
@@ -150,7 +150,7 @@ impl PipeStream {
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
             if !side.link.is(&link) {
-                return Err(Error::PIPE_NOT_CONNECTED);
+                return Err(side.link.left());
             }
         }
     }
