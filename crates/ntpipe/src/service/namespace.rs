@@ -180,10 +180,17 @@ impl Namespace {
                 .stat(&lock_name)
                 .is_some_and(|found| same(&found, &held))
             {
-                if self.remove_stale_socket(&stem)? == Socket::Answers {
-                    // Its lock file was removed, and this one is nobody's.
-                    self.remove(&lock_name);
-                    return Ok(Claimed::Taken);
+                match self.remove_stale_socket(&stem) {
+                    Ok(Socket::Answers) => {
+                        // Its lock file was removed, and this one is nobody's.
+                        self.remove(&lock_name);
+                        return Ok(Claimed::Taken);
+                    }
+                    Err(error) => {
+                        self.remove(&lock_name);
+                        return Err(error);
+                    }
+                    Ok(Socket::Gone) => {}
                 }
                 // Whoever cleans up old files leaves sticky ones alone.
                 if let Err(errno) = fs::fchmod(&lock, Mode::RUSR | Mode::WUSR | Mode::SVTX) {
