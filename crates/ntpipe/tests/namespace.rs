@@ -11,7 +11,6 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -110,7 +109,7 @@ fn an_unreadable_directory_is_named() {
 
 fn become_nobody(command: &mut Command) {
     if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
+        command.env(support::USER, NOBODY.to_string());
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) const LOCK: &str = "test.lock";
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 const ROLE: &str = "NTPIPE_TEST_ROLE";
+/// The user that the child becomes, if another.
+pub(crate) const USER: &str = "NTPIPE_TEST_USER";
 /// What a line to the test begins with: the test harness prints others.
 const MARK: char = '\u{1}';
 
@@ -64,6 +66,9 @@ impl Scenario {
     /// What a child with this role does.
     pub(crate) fn role(self, name: &str, play: impl FnOnce()) -> Self {
         if self.role.as_deref() == Some(name) {
+            if let Ok(uid) = std::env::var(USER) {
+                become_user(uid.parse().unwrap());
+            }
             play();
             std::process::exit(0);
         }
@@ -91,6 +96,17 @@ pub(crate) struct Stage {
     dir: PathBuf,
     watched: Arc<Watched>,
     watchdog: Option<JoinHandle<()>>,
+}
+
+/// Gives this process, which root has started, to another user. Not before it was started: the user
+/// may have no way to the program.
+fn become_user(uid: u32) {
+    // SAFETY: no groups are passed, so that no memory is read.
+    assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
+    // SAFETY: setgid has no preconditions.
+    assert_eq!(unsafe { libc::setgid(uid) }, 0);
+    // SAFETY: setuid has no preconditions.
+    assert_eq!(unsafe { libc::setuid(uid) }, 0);
 }
 
 #[derive(Default)]
