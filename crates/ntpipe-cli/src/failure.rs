@@ -209,7 +209,12 @@ fn explain(name: &PipeName, error: Option<Error>, message: &mut String, hint: &m
         255 => info.instances,
         max => max,
     };
-    *message += &format!(": {used} of {all} instances in use");
+    // Who creates an instance is refused when all exist, whether they have clients or not.
+    let (count, how) = match error == Some(Error::PIPE_BUSY) && used < all {
+        true => (info.instances, "exist"),
+        false => (used, "in use"),
+    };
+    *message += &format!(": {count} of {all} instances {how}");
     if error == Some(Error::SEM_TIMEOUT) && used < all {
         *hint = Some("an instance is free now: try again".to_owned());
     }
