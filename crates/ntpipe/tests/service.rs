@@ -9,13 +9,15 @@
 )]
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ntpipe::{
-    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, ServerOptions,
+    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, PipeMode,
+    ServerOptions,
 };
 use ntpipe_proto::control::Reply;
 use rustix::io::Errno;
@@ -286,6 +288,32 @@ fn a_server_end_that_closes_while_its_client_opens_has_closed() {
 }
 
 #[test]
+fn a_client_that_left_while_it_was_on_its_way_has_left() {
+    Scenario::alone(this_test!(), || {
+        let calls: [fn(&NamedPipeServer) -> _; 2] = [
+            |server| code(server.connect()),
+            |server| code(server.transact(b"request", &mut [0; 9])),
+        ];
+        for (call, error) in calls.into_iter().zip([232, 230]) {
+            let server = ServerOptions::new()
+                .pipe_mode(PipeMode::Message)
+                .read_mode(PipeMode::Message)
+                .create(PIPE)
+                .unwrap();
+            let session = Raw::connect();
+            let (opened, _) = session.open();
+            let memory = raw::Memory::new(opened.inbound_ring);
+            memory.set32(raw::STATE, CLOSED);
+            let attach = || {
+                let fds = [memory.file.as_fd()];
+                session.send(&raw::attach_request(), &fds).unwrap();
+            };
+            assert_eq!(asleep(|| call(&server), attach), error);
+        }
+    });
+}
+
+#[test]
 fn a_connect_ends_with_a_disconnect_although_the_instance_listens_again() {
     Scenario::alone(this_test!(), || {
         for _ in 0..50 {
@@ -356,3 +384,6 @@ fn a_directory_of_names_is_the_same_by_another_path() {
         assert_eq!(ntpipe::info(PIPE).unwrap().instances, 2);
     });
 }
+
+/// What a closed end says in its memory.
+const CLOSED: u32 = 2;
