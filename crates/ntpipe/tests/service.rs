@@ -231,7 +231,7 @@ fn an_owner_whose_queue_is_full_keeps_nobody_waiting_for_ever() {
 #[test]
 fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
     Scenario::alone(this_test!(), || {
-        let _server = ServerOptions::new().create(PIPE).unwrap();
+        let server = ServerOptions::new().create(PIPE).unwrap();
         let session = Raw::connect();
         session.send(&raw::query_request(), &[]).unwrap();
         session.receive().unwrap();
@@ -242,6 +242,7 @@ fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
         let error = Error::TOO_MANY_OPEN_FILES;
         assert_eq!(Reply::decode(&answer).unwrap(), Reply::Refused { error });
         assert_eq!(ntpipe::info(PIPE).unwrap().listening, 1);
+        assert_eq!(code(server.read_message(&mut [0])), 536);
         session.open();
     });
 }
