@@ -8,9 +8,9 @@
     reason = "a test"
 )]
 
-use std::fs;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -315,6 +315,35 @@ fn a_client_that_left_while_it_was_on_its_way_has_left() {
 }
 
 #[test]
+fn a_client_that_is_disconnected_while_it_attaches_is_told_so_first() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        for _ in 0..2_000 {
+            let session = Raw::connect();
+            let (opened, ours) = session.open();
+            let memory = raw::Memory::new(opened.inbound_ring);
+            let fds = [memory.file.as_fd()];
+            session.send(&raw::attach_request(), &fds).unwrap();
+            let disconnected = thread::scope(|scope| {
+                scope.spawn(|| server.disconnect().unwrap());
+                session.expect_end();
+                state_of(ours)
+            });
+            assert_eq!(disconnected, DISCONNECTED);
+            assert_eq!(code(server.connect_timeout(Duration::ZERO)), 121);
+        }
+    });
+}
+
+/// What an end says in its memory.
+fn state_of(memory: OwnedFd) -> u32 {
+    let mut state = [0; 4];
+    let read = File::from(memory).read_at(&mut state, raw::STATE as u64);
+    assert_eq!(read.unwrap(), state.len());
+    u32::from_ne_bytes(state)
+}
+
+#[test]
 fn a_connect_ends_with_a_disconnect_although_the_instance_listens_again() {
     Scenario::alone(this_test!(), || {
         for _ in 0..50 {
@@ -388,3 +417,5 @@ fn a_directory_of_names_is_the_same_by_another_path() {
 
 /// What a closed end says in its memory.
 const CLOSED: u32 = 2;
+/// What a server that has disconnected says in its memory.
+const DISCONNECTED: u32 = 3;
