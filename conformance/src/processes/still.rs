@@ -45,6 +45,11 @@ fn blocked(thread: &Path) -> io::Result<Option<String>> {
     if !call.starts_with(|first: char| first.is_ascii_digit()) {
         return Ok(None);
     }
+    // In an uninterruptible sleep it waits for the kernel, as for a disk, and goes on by itself.
+    let mut lines = status.lines();
+    if !lines.any(|line| line.starts_with("State:\tS")) {
+        return Ok(None);
+    }
     let mut runs = String::new();
     for (_, count) in (status.lines()).filter_map(|line| line.split_once("ctxt_switches:")) {
         runs.push(':');

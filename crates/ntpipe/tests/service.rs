@@ -8,14 +8,16 @@
     reason = "a test"
 )]
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ntpipe::{
-    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, ServerOptions,
+    ClientOptions, Error, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, PipeMode,
+    ServerOptions,
 };
 use ntpipe_proto::control::Reply;
 use rustix::io::Errno;
@@ -229,7 +231,7 @@ fn an_owner_whose_queue_is_full_keeps_nobody_waiting_for_ever() {
 #[test]
 fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
     Scenario::alone(this_test!(), || {
-        let _server = ServerOptions::new().create(PIPE).unwrap();
+        let server = ServerOptions::new().create(PIPE).unwrap();
         let session = Raw::connect();
         session.send(&raw::query_request(), &[]).unwrap();
         session.receive().unwrap();
@@ -240,6 +242,7 @@ fn an_open_that_fails_at_the_owner_gives_its_instance_back() {
         let error = Error::TOO_MANY_OPEN_FILES;
         assert_eq!(Reply::decode(&answer).unwrap(), Reply::Refused { error });
         assert_eq!(ntpipe::info(PIPE).unwrap().listening, 1);
+        assert_eq!(code(server.read_message(&mut [0])), 536);
         session.open();
     });
 }
@@ -283,6 +286,61 @@ fn a_server_end_that_closes_while_its_client_opens_has_closed() {
             assert_eq!(code(client.read_message(&mut [0])), 109);
         }
     });
+}
+
+#[test]
+fn a_client_that_left_while_it_was_on_its_way_has_left() {
+    Scenario::alone(this_test!(), || {
+        let calls: [fn(&NamedPipeServer) -> _; 2] = [
+            |server| code(server.connect()),
+            |server| code(server.transact(b"request", &mut [0; 9])),
+        ];
+        for (call, error) in calls.into_iter().zip([232, 230]) {
+            let server = ServerOptions::new()
+                .pipe_mode(PipeMode::Message)
+                .read_mode(PipeMode::Message)
+                .create(PIPE)
+                .unwrap();
+            let session = Raw::connect();
+            let (opened, _) = session.open();
+            let memory = raw::Memory::new(opened.inbound_ring);
+            memory.set32(raw::STATE, CLOSED);
+            let attach = || {
+                let fds = [memory.file.as_fd()];
+                session.send(&raw::attach_request(), &fds).unwrap();
+            };
+            assert_eq!(asleep(|| call(&server), attach), error);
+        }
+    });
+}
+
+#[test]
+fn a_client_that_is_disconnected_while_it_attaches_is_told_so_first() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        for _ in 0..2_000 {
+            let session = Raw::connect();
+            let (opened, ours) = session.open();
+            let memory = raw::Memory::new(opened.inbound_ring);
+            let fds = [memory.file.as_fd()];
+            session.send(&raw::attach_request(), &fds).unwrap();
+            let disconnected = thread::scope(|scope| {
+                scope.spawn(|| server.disconnect().unwrap());
+                session.expect_end();
+                state_of(ours)
+            });
+            assert_eq!(disconnected, DISCONNECTED);
+            assert_eq!(code(server.connect_timeout(Duration::ZERO)), 121);
+        }
+    });
+}
+
+/// What an end says in its memory.
+fn state_of(memory: OwnedFd) -> u32 {
+    let mut state = [0; 4];
+    let read = File::from(memory).read_at(&mut state, raw::STATE as u64);
+    assert_eq!(read.unwrap(), state.len());
+    u32::from_ne_bytes(state)
 }
 
 #[test]
@@ -356,3 +414,8 @@ fn a_directory_of_names_is_the_same_by_another_path() {
         assert_eq!(ntpipe::info(PIPE).unwrap().instances, 2);
     });
 }
+
+/// What a closed end says in its memory.
+const CLOSED: u32 = 2;
+/// What a server that has disconnected says in its memory.
+const DISCONNECTED: u32 = 3;

@@ -288,6 +288,8 @@ impl Owner {
         let entry = machine.entries.get_mut(&connection.instance());
         if let Some(entry) = entry.filter(|entry| entry.has(connection)) {
             entry.client = None;
+            entry.end.stream.detach(EndState::Listening);
+            entry.end.changed.notify_all();
         }
         self.settle(&mut machine);
     }

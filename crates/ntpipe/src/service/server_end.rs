@@ -1,7 +1,7 @@
 //! The server end of an instance: what its owner's state machine decides for it.
 
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::{
@@ -27,44 +27,81 @@ impl ServerEnd {
     /// `ConnectNamedPipe`: waits for a client (reference 1.3).
     pub(crate) fn connect(&self, deadline: Option<Instant>) -> Result<Listen, Error> {
         self.stream.check_process()?;
-        let mut machine = self.owner.machine();
+        let machine = self.owner.machine();
+        let disconnects = self.disconnects(&machine);
+        // Whether it is still there, only its memory tells.
+        let mut machine = self.await_client(machine, deadline)?;
+        self.check_still(&machine, disconnects)?;
         self.notice_client(&mut machine);
         let listen = machine.server.listen(self.id)?;
         if listen == Listen::Waiting && machine.server.state(self.id) == Some(EndState::Listening) {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
-        let disconnects = machine.entries.get(&self.id).map(|entry| entry.disconnects);
         loop {
-            let entry = machine.entries.get(&self.id);
-            if entry.is_some_and(|entry| Some(entry.disconnects) != disconnects) {
-                // It may listen again already, for a call that came later.
-                return Err(Error::PIPE_NOT_CONNECTED);
-            }
-            let client = entry.and_then(|entry| entry.client.as_ref());
-            let attached = client.is_some_and(|client| client.link.is_some());
+            self.check_still(&machine, disconnects)?;
             match machine.server.state(self.id) {
                 None => return Err(Error::BROKEN_PIPE),
                 Some(EndState::Disconnected) => return Err(Error::PIPE_NOT_CONNECTED),
                 // A client that came and went while we waited did connect.
                 Some(EndState::Closing) => return Ok(listen),
-                Some(EndState::Connected) if attached => return Ok(listen),
+                Some(EndState::Connected) if !self.is_arriving(&machine) => return Ok(listen),
                 Some(EndState::Connected | EndState::Listening) => {}
             }
-            machine = match deadline {
-                None => self
-                    .changed
-                    .wait(machine)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Error::SEM_TIMEOUT);
-                    }
-                    let woken = self.changed.wait_timeout(machine, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            machine = self.wait_for_change(machine, deadline)?;
+        }
+    }
+
+    /// Waits until a client that has taken the instance has attached its memory, or has failed to.
+    /// The service thread bounds how long that takes.
+    fn await_client<'a>(
+        &self,
+        mut machine: MutexGuard<'a, Machine>,
+        deadline: Option<Instant>,
+    ) -> Result<MutexGuard<'a, Machine>, Error> {
+        while self.is_arriving(&machine) {
+            machine = self.wait_for_change(machine, deadline)?;
+        }
+        Ok(machine)
+    }
+
+    fn is_arriving(&self, machine: &Machine) -> bool {
+        let entry = machine.entries.get(&self.id);
+        let client = entry.and_then(|entry| entry.client.as_ref());
+        client.is_some_and(|client| client.link.is_none())
+            && machine.server.state(self.id) == Some(EndState::Connected)
+    }
+
+    /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed.
+    fn wait_for_change<'a>(
+        &self,
+        machine: MutexGuard<'a, Machine>,
+        deadline: Option<Instant>,
+    ) -> Result<MutexGuard<'a, Machine>, Error> {
+        let Some(at) = deadline else {
+            let woken = self.changed.wait(machine);
+            return Ok(woken.unwrap_or_else(PoisonError::into_inner));
+        };
+        let left = at.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::SEM_TIMEOUT);
+        }
+        let woken = self.changed.wait_timeout(machine, left);
+        Ok(woken.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// How often this end has disconnected; `None` once it is closed.
+    fn disconnects(&self, machine: &Machine) -> Option<u64> {
+        Some(machine.entries.get(&self.id)?.disconnects)
+    }
+
+    /// An error if this end has been disconnected since, although it may listen again already for
+    /// a call that came later, or has been closed.
+    fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
+        match self.disconnects(machine) {
+            now if now == before => Ok(()),
+            Some(_) => Err(Error::PIPE_NOT_CONNECTED),
+            None => Err(Error::BROKEN_PIPE),
         }
     }
 

@@ -106,7 +106,9 @@ impl Session {
     pub(super) fn disconnect(&self) {
         self.end(|phase| match phase {
             Phase::Opened(_, offer) => offer.disconnect(),
-            Phase::Asking | Phase::Connected(..) | Phase::Over => {}
+            // The instance may not have had it yet; the client must not find the socket's end first.
+            Phase::Connected(_, link) => link.disconnect(),
+            Phase::Asking | Phase::Over => {}
         });
     }
 
@@ -114,7 +116,8 @@ impl Session {
     pub(super) fn close(&self) {
         self.end(|phase| match phase {
             Phase::Opened(_, offer) => offer.close(),
-            Phase::Asking | Phase::Connected(..) | Phase::Over => {}
+            Phase::Connected(_, link) => link.close(),
+            Phase::Asking | Phase::Over => {}
         });
     }
 

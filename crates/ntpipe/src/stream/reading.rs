@@ -189,6 +189,9 @@ impl PipeStream {
         reply: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
+        self.check_process()?;
+        // Whether a client that is on its way is still there, only its memory tells.
+        drop(self.read_side());
         self.check(Operation::Transact)?;
         let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
         if !duplex || self.mode() != ReadMode::Message {
