@@ -67,8 +67,8 @@ impl NamedPipeClient {
     /// How many instances the name has now; 0 once the server end is closed (observed 8.20).
     ///
     /// # Errors
-    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
-    /// `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
+    /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    /// - `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn instances(&self) -> io::Result<u32> {
         self.check(Operation::Query)?;
@@ -177,7 +177,11 @@ impl Write for &NamedPipeClient {
 /// # Errors
 /// - `ERROR_INVALID_NAME` (123): `addr` is not a pipe's name.
 /// - `ERROR_FILE_NOT_FOUND` (2): there is no such pipe, or it went while this waited.
-/// - `ERROR_SEM_TIMEOUT` (121): the time is up.
+/// - `ERROR_ACCESS_DENIED` (5): it belongs to another user.
+/// - `ERROR_SEM_TIMEOUT` (121): the time is up, or the owner, perhaps a stopped process, does not
+///   answer for 5 seconds more.
+/// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients wait already, or say nothing.
+/// - `ERROR_NOT_SUPPORTED` (50): the pipe is on another machine.
 #[doc(alias = "WaitNamedPipe")]
 pub fn wait(addr: impl AsRef<OsStr>, timeout: Option<Duration>) -> io::Result<()> {
     let name = PipeName::from_os_str(addr.as_ref())?;
@@ -257,7 +261,8 @@ pub fn list() -> io::Result<Vec<PipeEntry>> {
 /// What the owner of a name tells about it; takes no instance.
 ///
 /// # Errors
-/// `ERROR_INVALID_NAME` (123), `ERROR_FILE_NOT_FOUND` (2), `ERROR_ACCESS_DENIED` (5);
+/// `ERROR_INVALID_NAME` (123), `ERROR_FILE_NOT_FOUND` (2), `ERROR_ACCESS_DENIED` (5),
+/// `ERROR_NO_SYSTEM_RESOURCES` (1450), `ERROR_NOT_SUPPORTED` (50) as in [`wait`];
 /// `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
 pub fn info(addr: impl AsRef<OsStr>) -> io::Result<PipeEntry> {
     let name = PipeName::from_os_str(addr.as_ref())?;

@@ -295,8 +295,14 @@ impl ClientOptions {
     ///   what was asked for.
     /// - `ERROR_PIPE_BUSY` (231): no instance listens.
     /// - `ERROR_INVALID_PARAMETER` (87): message read mode on a byte pipe.
+    ///
+    /// And at any point:
     /// - `ERROR_SEM_TIMEOUT` (121): the owner, perhaps a stopped process, does not answer.
-    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients that say nothing are ahead.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients that say nothing are ahead, or there is
+    ///   no memory.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_PATH_NOT_FOUND` (3): the directory of names is missing; the error names it.
+    /// - `ERROR_NOT_SUPPORTED` (50): the pipe is on another machine.
     #[doc(alias = "CreateFile")]
     pub fn open(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeClient> {
         self.open_name(&PipeName::from_os_str(addr.as_ref())?)

@@ -23,7 +23,8 @@ impl PipeStream {
     /// there is something, also with an empty `buf`.
     ///
     /// # Errors
-    /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read.
+    /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read, or another
+    ///   thread has closed this end.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
     /// - `ERROR_PIPE_LISTENING` (536): no client has come yet.
     /// - `ERROR_ACCESS_DENIED` (5): this end can't read.
@@ -43,7 +44,7 @@ impl PipeStream {
     ///
     /// # Errors
     /// - `ERROR_NO_DATA` (232): the other end is closed.
-    /// - `ERROR_BROKEN_PIPE` (109): it was closed while this call waited.
+    /// - `ERROR_BROKEN_PIPE` (109): it, or this end, was closed while this call waited.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
     /// - `ERROR_PIPE_LISTENING` (536): no client has come yet.
     /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
@@ -56,7 +57,7 @@ impl PipeStream {
         Ok(self.write_until(buf, deadline(&self.write_timeout))?)
     }
 
-    /// Looks at what can be read without taking it; never waits.
+    /// Looks at what can be read without taking it; never waits for data.
     ///
     /// On a message pipe only the first message is copied, whatever the read mode; on a byte pipe
     /// as much as fits. An empty `buf` asks for the numbers alone.
@@ -79,7 +80,7 @@ impl PipeStream {
     /// [`io::Write::flush`] does not wait, so that generic code can't hang on a slow reader.
     ///
     /// # Errors
-    /// - `ERROR_BROKEN_PIPE` (109): the other end was closed while this call waited.
+    /// - `ERROR_BROKEN_PIPE` (109): the other end, or this one, was closed while this call waited.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
     /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
     /// - `ERROR_SEM_TIMEOUT` (121): the write timeout has passed.

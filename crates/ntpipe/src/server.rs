@@ -60,6 +60,8 @@ impl NamedPipeServer {
     /// - `ERROR_NO_DATA` (232): a client has come and left; what it wrote can still be read.
     ///   Disconnect before the next `connect`.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): another thread disconnected meanwhile.
+    /// - `ERROR_BROKEN_PIPE` (109): another thread closed the end meanwhile.
+    /// - `ERROR_INVALID_HANDLE` (6): the end is closed, or this is a forked child.
     #[doc(alias = "ConnectNamedPipe")]
     pub fn connect(&self) -> io::Result<()> {
         self.handle.end.connect(None)?;
@@ -90,7 +92,7 @@ impl NamedPipeServer {
     /// Closes the end although there are other handles for it, as when the last one is dropped.
     ///
     /// What was written stays readable for the client. The other handles' calls fail from now on,
-    /// also those that wait: in one thread this ends what another does.
+    /// also those that wait, with `ERROR_BROKEN_PIPE` (109): in one thread this ends what another does.
     #[doc(alias = "CloseHandle")]
     pub fn close(&self) {
         self.handle.close();

@@ -1,4 +1,4 @@
-//! A kernel before Linux 5.16, which can't sleep on two words.
+//! A kernel before Linux 5.16, without `futex_waitv`: nothing may need it.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -126,8 +126,9 @@ impl Sleepers {
     /// Those who begin later, or whom a look did not count, see the ring after their fence and do
     /// not sleep in the group that is being woken. Rings exclude each other, so that it does not
     /// get new members by a later ring either: whom the kernel wakes has been counted, and the
-    /// count only falls. One end is held by one process: nobody else sleeps there. (A thread that is held up between its two looks at `rings` for exactly
-    /// 2^32 rings is mistaken; it would have to miss all of them.)
+    /// count only falls. One end is held by one process: nobody else sleeps there. (A thread that
+    /// is held up between its two looks at `rings` for exactly 2^32 rings is mistaken; it would have
+    /// to miss all of them.)
     pub(crate) fn ring(&self, bell: &AtomicU32) {
         let _one_at_a_time = (self.ringing.lock()).unwrap_or_else(PoisonError::into_inner);
         let rings = self.rings.fetch_add(1, Ordering::Release); // pairs with the Acquire in `rings`
