@@ -529,3 +529,13 @@ fn a_reader_never_sees_a_message_with_a_hole() {
         "{marks:?}"
     );
 }
+
+#[test]
+fn a_waiting_read_asks_for_nothing_once_it_has_a_whole_write() {
+    let mut pair = Pair::new(PipeType::Message, 0);
+    pair.reader.ask(&pair.memory, 100);
+    assert_eq!(pair.write(b"short"), Begun::Done);
+    assert_eq!(pair.read(100), some(b"short"));
+    assert_eq!(pair.memory.asked.get(), 0);
+    pair.pending(b"the next read's");
+}
