@@ -473,7 +473,11 @@ impl Reader {
             // Before the writer learns that they were taken: it must not count them twice, and the
             // end of a write ends the waiting read, whatever it had room for.
             let is_over = whole && record.is_last();
-            self.asked = if is_over { 0 } else { self.asked.saturating_sub(len) };
+            self.asked = if is_over {
+                0
+            } else {
+                self.asked.saturating_sub(len)
+            };
             lane.ask(self.asked);
         }
         if record.header.has(FIRST) && record.taken == 0 {
