@@ -56,12 +56,14 @@ pub(crate) enum Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The peer writes.
-    Data,
+    Data(Pace),
     /// The peer reads.
     Room(Pace),
 }
 
 impl Wait {
+    /// What a writer wakes its peer for.
+    pub(crate) const DATA: Self = Self::Data(Pace::Prompt);
     /// What a reader wakes its peer for.
     pub(crate) const ROOM: Self = Self::Room(Pace::Prompt);
 }
@@ -166,7 +168,7 @@ impl Link {
             .0
             .state
             .store(state, Ordering::Release);
-        self.wake_peer(Wait::Data);
+        self.wake_peer(Wait::DATA);
         self.wake_peer(Wait::ROOM);
     }
 
@@ -182,12 +184,12 @@ impl Link {
 
     /// After publishing what the peer may wait for: wakes it if it sleeps.
     pub(crate) fn wake_peer(&self, peer_waits_for: Wait) {
-        if peer_waits_for == Wait::Data && !self.wrote.load(Ordering::Relaxed) {
+        if peer_waits_for == Wait::DATA && !self.wrote.load(Ordering::Relaxed) {
             self.wrote.store(true, Ordering::Relaxed);
         }
         let waiting = &self.peer.page().waiting.0;
         let word = match peer_waits_for {
-            Wait::Data => &waiting.data,
+            Wait::Data(_) => &waiting.data,
             Wait::Room(_) => &waiting.room,
         };
         bell::ring_for(word, &self.own.page().bell.0);
@@ -202,11 +204,11 @@ impl Link {
         }
         let peer_cpu = self.peer.page().state.0.cpu.load(Ordering::Relaxed);
         match wait {
-            Wait::Data => {
-                // Who only reads follows a stream: it does better a little behind the writer.
+            Wait::Data(pace) => {
+                // Who has written since waits for an answer, not for more of a stream.
                 let pace = match self.wrote.swap(false, Ordering::Relaxed) {
                     true => Pace::Prompt,
-                    false => Pace::Behind,
+                    false => pace,
                 };
                 self.reading.until(peer_cpu, pace, ready)
             }
@@ -229,7 +231,7 @@ impl Link {
     fn own_waiting(&self, wait: Wait) -> &AtomicU32 {
         let waiting = &self.own.page().waiting.0;
         match wait {
-            Wait::Data => &waiting.data,
+            Wait::Data(_) => &waiting.data,
             Wait::Room(_) => &waiting.room,
         }
     }

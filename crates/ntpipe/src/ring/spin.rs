@@ -36,8 +36,7 @@ pub(crate) enum Pace {
     Prompt,
     /// A little: a reader that follows a stream.
     Behind,
-    /// More: a writer of small pieces that has filled the buffer. Each of its writes would wait
-    /// again for the one piece that the reader takes meanwhile.
+    /// More, for small pieces: each would cost a wait for the one that the peer does meanwhile.
     FarBehind,
 }
 
@@ -47,7 +46,7 @@ impl Pace {
         match self {
             Self::Prompt => 0,
             Self::Behind => 32,
-            Self::FarBehind => 256,
+            Self::FarBehind => 400,
         }
     }
 }

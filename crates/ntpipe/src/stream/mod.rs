@@ -261,3 +261,6 @@ fn expired(deadline: Option<Instant>) -> bool {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Up to this size a read or a write costs less than the waiting for it.
+const SMALL: usize = 1024;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{EndState, Error, Operation, ReadMode};
 
-use super::{PipeStream, ReadSide, Slot, expired, lock};
-use crate::ring::{Link, Peer, Wait};
+use super::{PipeStream, ReadSide, SMALL, Slot, expired, lock};
+use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
     /// `ReadFile`.
@@ -54,6 +54,11 @@ impl PipeStream {
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
+        let wait = Wait::Data(if dst.len() <= SMALL {
+            Pace::FarBehind
+        } else {
+            Pace::Behind
+        });
         let result = loop {
             if !side.link.is(link) {
                 break Err(side.link.left());
@@ -77,7 +82,7 @@ impl PipeStream {
                 break Err(Error::SEM_TIMEOUT);
             }
             drop(side);
-            if first && link.spin(Wait::Data, moved) {
+            if first && link.spin(wait, moved) {
                 side = lock(&self.read);
                 continue;
             }
@@ -87,7 +92,7 @@ impl PipeStream {
                     side.reader.ask(&**link, dst.len() - op.filled());
                 }
             }
-            link.sleep(Wait::Data, deadline, moved);
+            link.sleep(wait, deadline, moved);
             side = lock(&self.read);
         };
         let result = match result {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
-use super::{PipeStream, Slot, WriteSide, expired, lock};
+use super::{PipeStream, SMALL, Slot, WriteSide, expired, lock};
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -45,7 +45,7 @@ impl PipeStream {
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
-        link.wake_peer(Wait::Data);
+        link.wake_peer(Wait::DATA);
         match begun {
             Begun::Done => Ok(()),
             Begun::Pending(id) => {
@@ -71,7 +71,7 @@ impl PipeStream {
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
-            link.wake_peer(Wait::Data);
+            link.wake_peer(Wait::DATA);
             match resumed {
                 Ok(Poll::Ready(())) => break Ok(()),
                 Ok(Poll::Pending) => {}
@@ -86,7 +86,7 @@ impl PipeStream {
             let mut until = deadline;
             if expired(deadline) {
                 let withdrawal = side.writer.withdraw(&**link, id);
-                link.wake_peer(Wait::Data);
+                link.wake_peer(Wait::DATA);
                 match withdrawal {
                     Ok(Withdrawal::Withdrawn) => break Err(Error::SEM_TIMEOUT),
                     Ok(Withdrawal::Completed) => continue,
@@ -179,7 +179,5 @@ fn pace(src: &[u8]) -> Pace {
 /// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
 /// in the middle of a few instructions to take that long.
 const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
-/// Up to this size a write costs less than the waiting for its room.
-const SMALL: usize = 1024;
 /// How long to wait before asking it again.
 const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
