@@ -11,7 +11,7 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
 use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
 
-use crate::ring::{Link, Peer};
+use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod reading;
@@ -204,6 +204,16 @@ impl PipeStream {
         }
     }
 
+    /// The connection, or why the operation can't be without one.
+    fn linked(&self, slot: &Slot, operation: Operation) -> Result<Arc<Link>, Error> {
+        match slot {
+            Slot::Linked(link) => Ok(Arc::clone(link)),
+            Slot::Absent(state) => Err(self.refused(operation, *state)),
+            // Who gets a side to work with has waited until this is over.
+            Slot::Arriving => Err(Error::INTERNAL_ERROR),
+        }
+    }
+
     /// The error for an operation that this state does not allow.
     fn refused(&self, operation: Operation, state: EndState) -> Error {
         match state.verdict(self.terms.end, operation) {
@@ -251,6 +261,11 @@ fn new_reader(terms: &Terms) -> Reader {
 fn new_writer(terms: &Terms) -> Writer {
     let quota = terms.writes.unwrap_or(0);
     Writer::new(terms.pipe_type, quota, ring_capacity(quota))
+}
+
+/// How a read or a write of `len` bytes goes on after a wait, if it is not a small one: as `large`.
+fn pace(len: usize, large: Pace) -> Pace {
+    if len <= SMALL { Pace::FarBehind } else { large }
 }
 
 fn expired(deadline: Option<Instant>) -> bool {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{EndState, Error, Operation, ReadMode};
 
-use super::{PipeStream, ReadSide, SMALL, Slot, expired, lock};
+use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -35,11 +35,7 @@ impl PipeStream {
                 return Ok(read);
             }
         }
-        let link = match &side.link {
-            Slot::Linked(link) => Arc::clone(link),
-            Slot::Absent(state) => return Err(self.refused(Operation::Read, *state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
+        let link = self.linked(&side.link, Operation::Read)?;
         let turn = side.take_turn();
         self.read_in_turn(side, &link, turn, op, dst, deadline)
     }
@@ -54,11 +50,7 @@ impl PipeStream {
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
-        let wait = Wait::Data(if dst.len() <= SMALL {
-            Pace::FarBehind
-        } else {
-            Pace::Behind
-        });
+        let wait = Wait::Data(pace(dst.len(), Pace::Behind));
         let result = loop {
             if !side.link.is(link) {
                 break Err(side.link.left());
@@ -163,11 +155,7 @@ impl PipeStream {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
-        let link = match side.link.clone() {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Peek, state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
+        let link = self.linked(&side.link, Operation::Peek)?;
         let peer = link.peer();
         match peer {
             Peer::Disconnected => return Err(self.refused(Operation::Peek, EndState::Disconnected)),
@@ -203,11 +191,7 @@ impl PipeStream {
             return Err(Error::BAD_PIPE);
         }
         let mut side = self.read_side();
-        let link = match side.link.clone() {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Transact, state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
+        let link = self.linked(&side.link, Operation::Transact)?;
         let is_empty = side
             .reader
             .is_empty(&*link)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
-use super::{PipeStream, SMALL, Slot, WriteSide, expired, lock};
+use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -101,7 +101,7 @@ impl PipeStream {
                 until = Instant::now().checked_add(CONTESTED_PAUSE);
             }
             drop(side);
-            wait_for_room(link, rings, taken, until, pace(src));
+            wait_for_room(link, rings, taken, until, pace(src.len(), Pace::Prompt));
             side = lock(&self.write);
         };
         // Other writes and flushes of this end may depend on this one. They look at the bell under
@@ -164,15 +164,6 @@ fn wait_for_room(link: &Link, rings: u32, taken: Taken, deadline: Option<Instant
     let wait = Wait::Room(pace);
     if !link.spin(wait, moved) {
         link.sleep(wait, deadline, moved);
-    }
-}
-
-/// How a write of `src` goes on when there is room again.
-fn pace(src: &[u8]) -> Pace {
-    if src.len() <= SMALL {
-        Pace::FarBehind
-    } else {
-        Pace::Prompt
     }
 }
 
