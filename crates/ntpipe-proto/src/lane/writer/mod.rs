@@ -1,10 +1,17 @@
-//! The writer's half of a lane.
+//! The writer's half of a lane: storing writes.
 
 use std::{collections::VecDeque, task::Poll};
 
 use super::record::{FIRST, LAST, LONG, SKIP, TOTAL, UNCHARGED, WITHDRAWABLE};
 use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType};
+
+mod flush;
+mod withdraw;
+
+pub use flush::Flush;
+use flush::Flushing;
+pub use withdraw::Withdrawal;
 
 /// Below this size a piece of a larger write waits for more room.
 const MIN_PIECE: u64 = 4096;
@@ -35,21 +42,6 @@ pub enum Begun {
     /// It is pending: go on with [`Writer::resume`], or take it back with [`Writer::withdraw`].
     Pending(OpId),
 }
-
-/// What became of an attempt to take a pending write back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// It had completed before: nothing is taken back.
-    Completed,
-    /// Its unread rest is gone (observed 10.9).
-    Withdrawn,
-    /// The reader is taking bytes of it at this moment: try again when it has moved.
-    Contested,
-}
-
-/// A flush that waits until everything written before it has been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flush(u64);
 
 /// The writer end of a lane: cursors and pending writes.
 ///
@@ -92,15 +84,6 @@ struct Pending {
     end: u64,
     /// Where its records begin that may be unread, with their headers.
     records: VecDeque<(u64, Header)>,
-}
-
-#[derive(Debug)]
-struct Flushing {
-    id: u64,
-    /// The last write that it covers.
-    last: OpId,
-    /// The position that the reader must reach for those that are wholly stored.
-    at: u64,
 }
 
 impl Writer {
@@ -214,49 +197,6 @@ impl Writer {
         })
     }
 
-    /// Takes a pending write's unread rest back, also when half of it was read (observed 10.9).
-    ///
-    /// Mark, full fence, look at the reader's claim; the reader claims, full fence, looks at the
-    /// mark: one always sees the other. A reader that sees the mark gives way; a writer that sees
-    /// the claim waits until the reader has decided, which takes it no system call.
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
-    pub fn withdraw(&mut self, lane: &impl Outgoing, id: OpId) -> Result<Withdrawal, Error> {
-        self.refresh(lane)?;
-        if self.pending.iter().any(|op| op.id == id && !op.withdrawing) {
-            lane.fence();
-            self.refresh(lane)?;
-            self.settle(lane.asked());
-        }
-        let Some(at) = self.pending.iter().position(|op| op.id == id) else {
-            return Ok(Withdrawal::Completed);
-        };
-        let head = self.taken.head.0;
-        let Some(op) = self.pending.get_mut(at) else {
-            return Ok(Withdrawal::Completed);
-        };
-        op.prune(head);
-        op.withdrawing = true;
-        // The last first: a reader that finds a mark finds all behind it too, and so never a message
-        // with a hole.
-        for (start, header) in op.records.iter().rev() {
-            lane.mark_withdrawn(Pos(*start), *header);
-        }
-        let range = op.range();
-        lane.fence(); // pairs with the reader's fence between its claim and its look at the mark
-        let claim = lane.claim();
-        self.refresh(lane)?;
-        if let Some((first, last)) = range
-            && claim > self.taken.head
-            && claim.0 > first
-            && claim.0 <= last
-        {
-            return Ok(Withdrawal::Contested);
-        }
-        self.remove(lane, at)
-    }
-
     /// Whether a write of `len` bytes would complete at once without a waiting read.
     ///
     /// # Errors
@@ -281,43 +221,6 @@ impl Writer {
     pub fn free_quota(&mut self, lane: &impl Outgoing) -> Result<u64, Error> {
         self.refresh(lane)?;
         Ok(self.quota.saturating_sub(self.unread_charged(self.offered)))
-    }
-
-    /// Starts a flush: it is done once everything written before it has been read (observed 9.12).
-    #[must_use]
-    pub fn flush(&mut self) -> Flush {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.flushes.push(Flushing {
-            id,
-            last: OpId(id),
-            at: self.live_end,
-        });
-        Flush(id)
-    }
-
-    /// Whether a flush is done; writes that were withdrawn meanwhile don't count (observed 9.15).
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
-    pub fn poll_flush(&mut self, lane: &impl Outgoing, flush: Flush) -> Result<Poll<()>, Error> {
-        self.refresh(lane)?;
-        let Some(at) = self.flushes.iter().position(|f| f.id == flush.0) else {
-            return Ok(Poll::Ready(()));
-        };
-        let done = self.flushes.get(at).is_none_or(|f| {
-            self.taken.head.0 >= f.at && !self.pending.iter().any(|op| op.id < f.last && !op.whole)
-        });
-        if !done {
-            return Ok(Poll::Pending);
-        }
-        self.flushes.swap_remove(at);
-        Ok(Poll::Ready(()))
-    }
-
-    /// Gives a flush up.
-    pub fn forget_flush(&mut self, flush: Flush) {
-        self.flushes.retain(|f| f.id != flush.0);
     }
 
     /// The path of most writes: one record, within the quota, and room for it.
@@ -523,59 +426,6 @@ impl Writer {
             .sum();
         end.saturating_sub(consumed).saturating_sub(uncharged)
     }
-
-    /// Removes a write whose unread rest no reader will take.
-    fn remove(&mut self, lane: &impl Outgoing, at: usize) -> Result<Withdrawal, Error> {
-        let Some(op) = self.pending.remove(at) else {
-            return Ok(Withdrawal::Completed);
-        };
-        let taken = self
-            .taken
-            .consumed
-            .saturating_sub(op.due - op.len)
-            .min(op.len);
-        let rest = op.len - taken;
-        for later in self.pending.iter_mut().skip(at) {
-            later.due -= rest;
-            if later.after == op.end && op.whole {
-                later.after = op.after;
-            }
-        }
-        if op.is_uncharged() {
-            self.uncharged.retain(|(end, _)| *end != op.due);
-        }
-        for (end, _) in self.uncharged.iter_mut().filter(|(end, _)| *end > op.due) {
-            *end -= rest;
-        }
-        if op.whole {
-            for flush in self.flushes.iter_mut().filter(|f| f.at == op.end) {
-                flush.at = op.after;
-            }
-            if self.live_end == op.end {
-                self.live_end = op.after;
-            }
-        }
-        self.offered -= rest;
-        lane.offer(self.offered);
-        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER, 0)? {
-            // A reader in the middle of the message learns that no more of it will come.
-            let cut = Header {
-                len: 0,
-                flags: LAST | op.flags,
-            }
-            .withdrawn();
-            lane.store_header(Pos(self.tail), cut);
-            self.tail += HEADER;
-            lane.publish(Pos(self.tail));
-        }
-        self.settle(0);
-        let completed = op.whole && rest == 0 && op.len > 0;
-        Ok(if completed {
-            Withdrawal::Completed
-        } else {
-            Withdrawal::Withdrawn
-        })
-    }
 }
 
 impl Pending {
@@ -591,16 +441,6 @@ impl Pending {
         }) {
             self.records.pop_front();
         }
-    }
-
-    /// Where its unread records lie.
-    fn range(&self) -> Option<(u64, u64)> {
-        let (first, _) = self.records.front()?;
-        let (last, header) = self.records.back()?;
-        Some((
-            *first,
-            last + header.prefix() + padded(u64::from(header.len)),
-        ))
     }
 }
 

@@ -1,10 +1,16 @@
-//! The reader's half of a lane.
+//! The reader's half of a lane: taking bytes.
 
 use std::task::Poll;
 
-use super::record::{FIRST, LAST, LONG, SKIP, UNCHARGED, WITHDRAWABLE, WITHDRAWN};
+use super::record::{FIRST, LAST, LONG, SKIP, WITHDRAWABLE, WITHDRAWN};
 use super::{CORRUPT, HEADER, Header, Incoming, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType, ReadMode};
+
+mod peek;
+mod survivor;
+
+pub use peek::Peek;
+use survivor::Gone;
 
 /// What a finished read returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,34 +20,6 @@ pub struct Read {
     /// The message has more bytes than the buffer: the next read goes on with it. Windows calls it
     /// `ERROR_MORE_DATA` (234); it is no error.
     pub more: bool,
-}
-
-/// What a peek found (observed 7, reference 1.10).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Peek {
-    /// Bytes that were copied; they stay in the pipe.
-    pub len: usize,
-    /// All unread bytes, of pending writes too.
-    pub available: u64,
-    /// The unread bytes of the first message behind those copied; 0 on a byte pipe.
-    pub left: u64,
-    /// Unread messages, a half-read one included; 0 on a byte pipe.
-    pub messages: u32,
-}
-
-impl Peek {
-    /// What `PeekNamedPipe` says is left of this message, on a pipe of this type.
-    ///
-    /// For a byte pipe that is nothing less what was copied, which wraps around (observed 7.2).
-    #[doc(alias = "lpBytesLeftThisMessage")]
-    #[must_use]
-    pub fn left_this_message(&self, pipe_type: PipeType) -> u32 {
-        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        match pipe_type {
-            PipeType::Byte => low(count(self.len)).wrapping_neg(),
-            PipeType::Message => low(self.left),
-        }
-    }
 }
 
 /// A read under way: what it has already copied of the message.
@@ -91,15 +69,6 @@ struct Record {
     /// The length of the whole write, if this is its first record.
     total: u64,
     taken: u64,
-}
-
-/// What a writer that is gone has left behind: what it had not completed is withdrawn.
-#[derive(Clone, Copy, Debug)]
-struct Gone {
-    /// From here on, writes that the quota counts had not completed.
-    incomplete: u64,
-    /// From here on, nothing is whole.
-    torn: u64,
 }
 
 impl Record {
@@ -187,60 +156,6 @@ impl Reader {
         }
     }
 
-    /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
-    ///
-    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
-    pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
-        let mut peek = Peek::default();
-        let mut seen = 0;
-        let mut first_message = 0;
-        // What was withdrawn is let go of here too: the next write may wait for its room.
-        let before = self.head;
-        let mut at = self.next(lane)?;
-        if self.head != before {
-            self.publish(lane);
-        }
-        if at.is_none() && self.gone.is_some() {
-            return Err(Error::BROKEN_PIPE);
-        }
-        while let Some(record) = at {
-            let begins = record.header.has(FIRST);
-            if peek.messages == 0 {
-                let under_way = !begins || record.taken > 0;
-                first_message = if under_way {
-                    self.message_left
-                } else {
-                    record.total
-                };
-            }
-            if begins || peek.messages == 0 {
-                peek.messages += 1;
-            }
-            if peek.messages == 1 || self.pipe_type == PipeType::Byte {
-                let to = dst.len().min(peek.len + size(record.left()));
-                if let Some(part) = dst.get_mut(peek.len..to) {
-                    lane.load(Pos(record.payload() + record.taken), part);
-                    peek.len = to;
-                }
-            }
-            seen += record.left();
-            at = self.record_at(lane, record.end())?;
-        }
-        peek.available = match self.gone {
-            Some(_) => seen,
-            // Also what still waits for room in the ring.
-            None => lane.offered().saturating_sub(self.consumed).max(seen),
-        };
-        match self.pipe_type {
-            PipeType::Byte => peek.messages = 0,
-            PipeType::Message => peek.left = first_message.saturating_sub(count(peek.len)),
-        }
-        Ok(peek)
-    }
-
     /// Whether there is nothing to read: neither bytes nor an empty message.
     ///
     /// # Errors
@@ -268,52 +183,6 @@ impl Reader {
             self.asked = 0;
             lane.ask(0);
         }
-    }
-
-    /// The writer is gone: what it had completed stays readable, the rest counts as withdrawn
-    /// (observed 10.10, reference 2.4).
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
-    pub fn writer_gone(&mut self, lane: &impl Incoming) -> Result<(), Error> {
-        if self.gone.is_some() {
-            return Ok(());
-        }
-        let mut unread = 0;
-        let (mut incomplete, mut torn) = (None, None);
-        let mut write = None;
-        let mut at = self.peek_record(lane)?;
-        let mut first = true;
-        while let Some(record) = at {
-            let start = *write.get_or_insert(record.start);
-            if !record.header.has(UNCHARGED) {
-                unread += record.left();
-            }
-            let asked = self.asked.max(self.credit);
-            let credit = if first { asked } else { 0 };
-            if unread > self.quota.saturating_add(credit) && incomplete.is_none() {
-                incomplete = Some(start);
-            }
-            if record.is_last() {
-                write = None;
-                first = false;
-            }
-            at = self.record_at(lane, record.end())?;
-        }
-        if let Some(start) = write {
-            torn = Some(start);
-        }
-        self.gone = Some(Gone {
-            incomplete: incomplete.unwrap_or(u64::MAX),
-            torn: torn.unwrap_or(u64::MAX),
-        });
-        if let Some(record) = self.record
-            && self.is_lost(&record)
-        {
-            self.drop_record(&record);
-            self.publish(lane);
-        }
-        Ok(())
     }
 
     /// How far it has come.
@@ -584,12 +453,6 @@ impl Reader {
     /// Whether the writer took back a record that was live when it was found.
     fn is_withdrawn(lane: &impl Incoming, record: &Record) -> bool {
         record.header.has(WITHDRAWABLE) && lane.header(Pos(record.start)).has(WITHDRAWN)
-    }
-
-    fn is_lost(&self, record: &Record) -> bool {
-        let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
-        (self.gone.as_ref())
-            .is_some_and(|g| record.start >= g.torn || (charged && record.start >= g.incomplete))
     }
 
     fn refresh(&mut self, lane: &impl Incoming) -> Result<(), Error> {
