@@ -25,6 +25,8 @@ struct Case {
     quota: u32,
     /// Whether the writer resumes its writes after each operation, or only when told to.
     prompt: bool,
+    /// Whether both ends are saved and restored between any two operations.
+    moved: bool,
     ops: Vec<Op>,
     end: End,
 }
@@ -120,19 +122,20 @@ fn case() -> impl Strategy<Value = Case> {
         prop::option::of(len()).prop_map(End::KillWriter),
     ];
     let ops = prop::collection::vec(op(), 1..60);
-    (pipe_type, quota, any::<bool>(), ops, end).prop_map(|(pipe_type, quota, prompt, ops, end)| {
-        Case {
+    (pipe_type, quota, any::<(bool, bool)>(), ops, end).prop_map(
+        |(pipe_type, quota, (prompt, moved), ops, end)| Case {
             pipe_type,
             quota,
             prompt,
+            moved,
             ops,
             end,
-        }
-    })
+        },
+    )
 }
 
 fn run(case: &Case) {
-    let mut pair = Pair::new(case.pipe_type, case.quota);
+    let mut pair = Pair::new(case.pipe_type, case.quota, case.moved);
     let natural = pair.natural_mode();
     // A byte pipe has no message mode.
     let allowed = |mode| match case.pipe_type {

@@ -26,6 +26,7 @@ mod reader;
 mod record;
 #[cfg(test)]
 mod tests;
+mod words;
 mod writer;
 
 pub use reader::{Peek, Read, Reader, Reading};

@@ -7,6 +7,7 @@ use super::{CORRUPT, HEADER, Header, Incoming, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType, ReadMode};
 
 mod peek;
+mod save;
 mod survivor;
 
 pub use peek::Peek;
@@ -85,7 +86,7 @@ impl Record {
     }
 
     fn end(&self) -> u64 {
-        self.payload() + padded(self.len())
+        self.start + self.header.size()
     }
 
     fn is_last(&self) -> bool {

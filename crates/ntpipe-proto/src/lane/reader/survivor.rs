@@ -9,9 +9,9 @@ use crate::Error;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gone {
     /// From here on, writes that the quota counts had not completed.
-    incomplete: u64,
+    pub(super) incomplete: u64,
     /// From here on, nothing is whole.
-    torn: u64,
+    pub(super) torn: u64,
 }
 
 impl Reader {

@@ -10,6 +10,19 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flush(u64);
 
+impl From<Flush> for u64 {
+    fn from(flush: Flush) -> Self {
+        flush.0
+    }
+}
+
+impl From<u64> for Flush {
+    /// The flush that became this number; of another number the writer knows no flush.
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Flushing {
     pub(super) id: u64,
@@ -50,6 +63,11 @@ impl Writer {
         }
         self.flushes.swap_remove(at);
         Ok(Poll::Ready(()))
+    }
+
+    /// The flushes that wait.
+    pub fn flushes(&self) -> impl Iterator<Item = Flush> + '_ {
+        self.flushes.iter().map(|f| Flush(f.id))
     }
 
     /// Gives a flush up.

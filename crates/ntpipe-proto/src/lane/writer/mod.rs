@@ -7,6 +7,7 @@ use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padd
 use crate::{Error, PipeType};
 
 mod flush;
+mod save;
 mod withdraw;
 
 pub use flush::Flush;
@@ -30,9 +31,22 @@ pub enum Charge {
     Uncharged,
 }
 
-/// A write that is pending.
+/// A write that is pending: a number that no other write or flush of this lane has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(u64);
+
+impl From<OpId> for u64 {
+    fn from(id: OpId) -> Self {
+        id.0
+    }
+}
+
+impl From<u64> for OpId {
+    /// The name that became this number; of another number the writer knows no write.
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 /// What became of a write that has just begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +220,12 @@ impl Writer {
         self.settle(0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// The pending writes, in order. Whoever holds this end can go on with one of them if it has
+    /// the bytes, and can take any of them back.
+    pub fn pending_ids(&self) -> impl Iterator<Item = OpId> + '_ {
+        self.pending.iter().map(|op| op.id)
     }
 
     /// Whether writes or flushes wait, to whom the end of another may matter.
@@ -436,9 +456,8 @@ impl Pending {
 
     /// Forgets the records that are wholly read.
     fn prune(&mut self, head: u64) {
-        while self.records.front().is_some_and(|(start, header)| {
-            start + header.prefix() + padded(u64::from(header.len)) <= head
-        }) {
+        let is_read = |(start, header): &(u64, Header)| start + header.size() <= head;
+        while self.records.front().is_some_and(is_read) {
             self.records.pop_front();
         }
     }

@@ -1,7 +1,7 @@
 //! Taking pending writes back.
 
 use super::super::record::LAST;
-use super::super::{HEADER, Header, Outgoing, Pos, padded};
+use super::super::{HEADER, Header, Outgoing, Pos};
 use super::{OpId, Pending, Writer};
 use crate::Error;
 
@@ -119,9 +119,6 @@ impl Pending {
     fn range(&self) -> Option<(u64, u64)> {
         let (first, _) = self.records.front()?;
         let (last, header) = self.records.back()?;
-        Some((
-            *first,
-            last + header.prefix() + padded(u64::from(header.len)),
-        ))
+        Some((*first, last + header.size()))
     }
 }

@@ -3,8 +3,9 @@ use std::task::Poll;
 use super::*;
 use crate::{PipeType, ReadMode};
 
-#[path = "../../tests/support/memory.rs"]
+#[path = "../../../tests/support/memory.rs"]
 mod memory;
+mod save;
 
 use memory::Memory;
 
