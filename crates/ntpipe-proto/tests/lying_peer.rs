@@ -112,6 +112,10 @@ impl Incoming for Liar {
         Pos(tail)
     }
 
+    fn completed(&self) -> Pos {
+        Pos(self.lie(self.own.get() / HEADER, 8).wrapping_mul(HEADER))
+    }
+
     fn offered(&self) -> u64 {
         self.lie(self.payload.get(), self.capacity)
     }
@@ -184,6 +188,11 @@ impl Outgoing for Liar {
     fn publish(&self, tail: Pos) {
         self.called();
         self.own.set(tail.0);
+    }
+
+    fn complete(&self, to: Pos) {
+        self.called();
+        assert!(to.0.is_multiple_of(HEADER));
     }
 
     fn taken(&self) -> Taken {
@@ -444,6 +453,10 @@ impl Incoming for Tempter {
         self.calls.set(self.calls.get() + 1);
         assert!(self.calls.get() < 1000, "the reader runs after it for ever");
         Pos(self.head.get() + 16)
+    }
+
+    fn completed(&self) -> Pos {
+        Pos(0)
     }
 
     fn offered(&self) -> u64 {

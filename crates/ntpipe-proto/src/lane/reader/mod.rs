@@ -57,8 +57,6 @@ pub struct Reader {
     /// The bytes of the message under way that were not taken, as its writer announced them.
     message_left: u64,
     asked: u64,
-    /// What it asked for before it gave up.
-    credit: u64,
     gone: Option<Gone>,
 }
 
@@ -109,7 +107,6 @@ impl Reader {
             within_message: false,
             message_left: 0,
             asked: 0,
-            credit: 0,
             gone: None,
         }
     }
@@ -170,8 +167,6 @@ impl Reader {
     /// After either, read once more before sleeping or giving up: the writer may have counted on
     /// the bytes that were asked for. Reading lowers what is asked for.
     pub fn ask(&mut self, lane: &impl Incoming, bytes: usize) {
-        // What was asked for last still counts for a writer that is found gone at that one look.
-        self.credit = self.asked;
         self.asked = count(bytes);
         lane.ask(self.asked);
         lane.fence(); // pairs with the writer's fence between its tail and its question
@@ -179,7 +174,6 @@ impl Reader {
 
     /// The read that asked has ended.
     pub fn stop_asking(&mut self, lane: &impl Incoming) {
-        self.credit = 0;
         if self.asked > 0 {
             self.asked = 0;
             lane.ask(0);

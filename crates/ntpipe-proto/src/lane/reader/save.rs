@@ -15,7 +15,6 @@ impl Reader {
             self.within_message.into(),
             self.message_left,
             self.asked,
-            self.credit,
         ]);
         words.push(self.record.is_some().into());
         if let Some(record) = self.record {
@@ -24,7 +23,7 @@ impl Reader {
         }
         words.push(self.gone.is_some().into());
         if let Some(gone) = self.gone {
-            words.extend([gone.incomplete, gone.torn]);
+            words.extend([gone.completed, gone.incomplete, gone.torn]);
         }
     }
 
@@ -46,7 +45,6 @@ impl Reader {
         reader.within_message = words.flag()?;
         reader.message_left = words.word()?;
         reader.asked = words.word()?;
-        reader.credit = words.word()?;
         if words.flag()? {
             reader.record = Some(reader.restore_record(words)?);
         } else {
@@ -54,6 +52,7 @@ impl Reader {
         }
         if words.flag()? {
             reader.gone = Some(Gone {
+                completed: words.word()?,
                 incomplete: words.word()?,
                 torn: words.word()?,
             });

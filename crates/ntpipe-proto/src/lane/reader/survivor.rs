@@ -1,14 +1,16 @@
 //! What a dead writer leaves behind.
 
-use super::super::Incoming;
-use super::super::record::UNCHARGED;
+use super::super::record::{FIRST, UNCHARGED, WITHDRAWABLE};
+use super::super::{CORRUPT, HEADER, Incoming};
 use super::{Reader, Record};
 use crate::Error;
 
 /// What a writer that is gone has left behind: what it had not completed is withdrawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gone {
-    /// From here on, writes that the quota counts had not completed.
+    /// Writes that end here or before are complete: the writer has said so.
+    pub(super) completed: u64,
+    /// From here on, what could be withdrawn and is not known to be complete is lost.
     pub(super) incomplete: u64,
     /// From here on, nothing is whole.
     pub(super) torn: u64,
@@ -18,40 +20,50 @@ impl Reader {
     /// The writer is gone: what it had completed stays readable, the rest counts as withdrawn
     /// (observed 10.10, reference 2.4).
     ///
+    /// A write without `WITHDRAWABLE` is complete if it is whole. The others the writer has told
+    /// of, except one that reads made complete and that it had no time to look at again: that is
+    /// within the quota now, and no other is.
+    ///
     /// # Errors
     /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
     pub fn writer_gone(&mut self, lane: &impl Incoming) -> Result<(), Error> {
         if self.gone.is_some() {
             return Ok(());
         }
+        self.refresh(lane)?;
+        let completed = lane.completed().0;
+        if completed > self.tail || !completed.is_multiple_of(HEADER) {
+            return Err(CORRUPT);
+        }
+        let mut gone = Gone {
+            completed,
+            incomplete: u64::MAX,
+            torn: u64::MAX,
+        };
         let mut unread = 0;
-        let (mut incomplete, mut torn) = (None, None);
         let mut write = None;
         let mut at = self.peek_record(lane)?;
-        let mut first = true;
         while let Some(record) = at {
+            if record.header.has(FIRST)
+                && let Some(start) = write.take()
+            {
+                // The writer died while it marked that write as withdrawn, from its end on.
+                gone.incomplete = gone.incomplete.min(start);
+            }
             let start = *write.get_or_insert(record.start);
             if !record.header.has(UNCHARGED) {
                 unread += record.left();
             }
-            let asked = self.asked.max(self.credit);
-            let credit = if first { asked } else { 0 };
-            if unread > self.quota.saturating_add(credit) && incomplete.is_none() {
-                incomplete = Some(start);
+            if unread > self.quota {
+                gone.incomplete = gone.incomplete.min(start);
             }
             if record.is_last() {
                 write = None;
-                first = false;
             }
             at = self.record_at(lane, record.end())?;
         }
-        if let Some(start) = write {
-            torn = Some(start);
-        }
-        self.gone = Some(Gone {
-            incomplete: incomplete.unwrap_or(u64::MAX),
-            torn: torn.unwrap_or(u64::MAX),
-        });
+        gone.torn = write.unwrap_or(u64::MAX);
+        self.gone = Some(gone);
         if let Some(record) = self.record
             && self.is_lost(&record)
         {
@@ -61,9 +73,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether the writer died before it had completed the write of this record.
     pub(super) fn is_lost(&self, record: &Record) -> bool {
-        let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
-        (self.gone.as_ref())
-            .is_some_and(|g| record.start >= g.torn || (charged && record.start >= g.incomplete))
+        self.gone.as_ref().is_some_and(|gone| {
+            let pended = record.header.has(WITHDRAWABLE) && record.end() > gone.completed;
+            record.start >= gone.torn || (pended && record.start >= gone.incomplete)
+        })
     }
 }

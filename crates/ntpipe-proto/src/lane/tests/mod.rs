@@ -6,6 +6,7 @@ use crate::{PipeType, ReadMode};
 #[path = "../../../tests/support/memory.rs"]
 mod memory;
 mod save;
+mod survivor;
 
 use memory::Memory;
 
@@ -306,23 +307,6 @@ fn a_read_learns_that_the_rest_of_its_message_was_withdrawn() {
 }
 
 #[test]
-fn a_dead_writers_pending_write_is_withdrawn_and_completed_ones_stay() {
-    // observed 10.10
-    let mut pair = Pair::new(PipeType::Message, 4);
-    assert_eq!(pair.write(b"done"), Begun::Done);
-    pair.pending(b"pending");
-    assert_eq!(pair.write(b""), Begun::Done);
-    pair.reader.writer_gone(&pair.memory).unwrap();
-    assert_eq!(pair.read(9), some(b"done"));
-    assert_eq!(pair.read(9), some(b""));
-    let mut op = Reading::default();
-    let end = pair
-        .reader
-        .read(&mut op, &pair.memory, ReadMode::Message, &mut [0; 9]);
-    assert_eq!(end, Err(Error::BROKEN_PIPE));
-}
-
-#[test]
 fn a_flush_waits_for_what_was_written_before_it() {
     let mut pair = Pair::new(PipeType::Message, 4);
     assert_eq!(pair.write(b"ab"), Begun::Done);
@@ -501,17 +485,6 @@ fn a_waiting_read_that_takes_an_empty_message_lets_no_other_write_pass_the_quota
     assert_eq!(pair.read(100), some(b""));
     pair.reader.stop_asking(&pair.memory);
     assert_eq!(pair.resume(id, b"later"), Poll::Pending);
-}
-
-#[test]
-fn a_write_that_counted_on_a_read_that_gave_up_outlives_its_writer() {
-    let mut pair = Pair::new(PipeType::Byte, 0);
-    assert_eq!(pair.read(4), Poll::Pending);
-    pair.reader.ask(&pair.memory, 4);
-    assert_eq!(pair.write(b"done"), Begun::Done);
-    pair.reader.ask(&pair.memory, 0);
-    pair.reader.writer_gone(&pair.memory).unwrap();
-    assert_eq!(pair.read(4), some(b"done"));
 }
 
 #[test]

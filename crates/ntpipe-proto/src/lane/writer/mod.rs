@@ -72,6 +72,8 @@ pub struct Writer {
     /// The reader's cursors as last seen, checked.
     taken: Taken,
     offered: u64,
+    /// Where the last write ends that had to wait and has completed.
+    completed: u64,
     next_id: u64,
     pending: VecDeque<Pending>,
     /// Uncharged writes that may be unread: end offset and length.
@@ -112,6 +114,7 @@ impl Writer {
             tail: 0,
             taken: Taken::default(),
             offered: 0,
+            completed: 0,
             next_id: 0,
             pending: VecDeque::new(),
             uncharged: VecDeque::new(),
@@ -186,7 +189,7 @@ impl Writer {
         src: &[u8],
     ) -> Result<Poll<()>, Error> {
         self.refresh(lane)?;
-        self.settle(0);
+        self.settle(lane, 0);
         let unstored = self.pending.iter().position(|op| !op.whole);
         if let Some(at) = unstored
             && self.pending.get(at).is_some_and(|op| op.id == id)
@@ -196,14 +199,14 @@ impl Writer {
             self.pending.insert(at, op);
             stored?;
             self.refresh(lane)?;
-            self.settle(0);
+            self.settle(lane, 0);
         }
         if self.pending.iter().any(|op| op.id == id) {
             // A waiting read takes from the first write directly (observed 5.7). The fence orders
             // our tail before its question: a read that is given up looks at the tail once more.
             lane.fence();
             self.refresh(lane)?;
-            self.settle(lane.asked());
+            self.settle(lane, lane.asked());
         }
         Ok(match self.pending.iter().any(|op| op.id == id) {
             true => Poll::Pending,
@@ -217,7 +220,7 @@ impl Writer {
     /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
     pub fn fits(&mut self, lane: &impl Outgoing, len: usize) -> Result<bool, Error> {
         self.refresh(lane)?;
-        self.settle(0);
+        self.settle(lane, 0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
     }
@@ -310,6 +313,10 @@ impl Writer {
             }
             if piece == rest {
                 flags |= LAST;
+                if op.never_waits() && op.flags & WITHDRAWABLE != 0 {
+                    flags &= !WITHDRAWABLE;
+                    op.keep_for_good(lane);
+                }
             }
             let Ok(len) = u32::try_from(piece) else {
                 return Err(Error::INTERNAL_ERROR);
@@ -419,16 +426,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets go of the pending writes that are complete.
-    fn settle(&mut self, asked: u64) {
+    /// Lets go of the pending writes that are complete, and tells so.
+    fn settle(&mut self, lane: &impl Outgoing, asked: u64) {
         let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|op| op.withdrawing || !op.whole || !self.is_within(op, asked));
+        let mut completed = self.completed;
+        pending.retain(|op| {
+            let done = op.whole && !op.withdrawing && self.is_within(op, asked);
+            // All charged writes before this one are complete too, or withdrawn. What never waits
+            // completes out of turn, but its records say so themselves.
+            if done && !op.never_waits() && op.flags & WITHDRAWABLE != 0 {
+                completed = completed.max(op.end);
+            }
+            !done
+        });
         self.pending = pending;
+        if completed != self.completed {
+            self.completed = completed;
+            lane.complete(Pos(completed));
+        }
     }
 
     /// The inequality: whether what is unread up to the end of `op` is within the quota.
     fn is_within(&self, op: &Pending, asked: u64) -> bool {
-        if op.charge == Charge::Uncharged || op.len == 0 {
+        if op.never_waits() {
             return true;
         }
         // A waiting read takes from one write only, and nothing is before that one.
@@ -452,6 +472,20 @@ impl Pending {
     /// Whether it has bytes that no quota counts. Without bytes, its end is not its own.
     fn is_uncharged(&self) -> bool {
         self.charge == Charge::Uncharged && self.len > 0
+    }
+
+    /// Whether it is complete as soon as it is wholly stored.
+    fn never_waits(&self) -> bool {
+        self.charge == Charge::Uncharged || self.len == 0
+    }
+
+    /// Its last record is about to make it complete: the ones before can't be withdrawn any more.
+    /// A reader that has not seen that yet claims in vain.
+    fn keep_for_good(&self, lane: &impl Outgoing) {
+        for (start, header) in &self.records {
+            let flags = header.flags & !WITHDRAWABLE;
+            lane.store_header(Pos(*start), Header { flags, ..*header });
+        }
     }
 
     /// Forgets the records that are wholly read.

@@ -19,6 +19,7 @@ impl Writer {
             self.taken.consumed,
             self.next_id,
             self.live_end,
+            self.completed,
         ]);
         words.push(count(self.pending.len()));
         for op in &self.pending {
@@ -54,6 +55,7 @@ impl Writer {
         writer.taken = Taken { head, consumed };
         writer.next_id = words.within(0, LIMIT)?;
         writer.live_end = words.aligned(0, writer.tail)?;
+        writer.completed = words.aligned(0, writer.tail)?;
         // They follow each other, in number and in what they offer.
         let (mut id, mut offered) = (0, 0);
         for _ in 0..words.items(Pending::WORDS)? {

@@ -30,7 +30,7 @@ impl Writer {
         if self.pending.iter().any(|op| op.id == id && !op.withdrawing) {
             lane.fence();
             self.refresh(lane)?;
-            self.settle(lane.asked());
+            self.settle(lane, lane.asked());
         }
         let Some(at) = self.pending.iter().position(|op| op.id == id) else {
             return Ok(Withdrawal::Completed);
@@ -104,7 +104,7 @@ impl Writer {
             self.tail += HEADER;
             lane.publish(Pos(self.tail));
         }
-        self.settle(0);
+        self.settle(lane, 0);
         let completed = op.whole && rest == 0 && op.len > 0;
         Ok(if completed {
             Withdrawal::Completed
