@@ -67,7 +67,7 @@ pub trait Outgoing {
     fn taken(&self) -> Taken;
     /// Up to where the reader is taking bytes of a pending write right now. Unchecked.
     fn claim(&self) -> Pos;
-    /// How many bytes a waiting read asks for; 0 when none waits. Unchecked.
+    /// How many bytes all waiting reads ask for; 0 when none waits. Unchecked.
     fn asked(&self) -> u64;
     /// Orders the stores before it against the loads after it.
     fn fence(&self);
@@ -89,7 +89,7 @@ pub trait Incoming {
     fn publish(&self, taken: Taken);
     /// Publishes that the bytes before `to` are being taken.
     fn claim(&self, to: Pos);
-    /// Publishes how many bytes a waiting read asks for.
+    /// Publishes how many bytes all waiting reads ask for.
     fn ask(&self, bytes: u64);
     /// Orders the stores before it against the loads after it.
     fn fence(&self);

@@ -74,6 +74,7 @@ pub(super) struct Incoming {
 #[repr(C)]
 pub(super) struct Intent {
     pub(super) claim: AtomicU64,
+    /// Of all waiting reads.
     pub(super) asked: AtomicU64,
 }
 

@@ -56,7 +56,10 @@ pub struct Reader {
     within_message: bool,
     /// The bytes of the message under way that were not taken, as its writer announced them.
     message_left: u64,
+    /// What all waiting reads ask for.
     asked: u64,
+    /// What the read that is under way asks for of that; it does while it is under way only.
+    share: u64,
     gone: Option<Gone>,
 }
 
@@ -107,6 +110,7 @@ impl Reader {
             within_message: false,
             message_left: 0,
             asked: 0,
+            share: 0,
             gone: None,
         }
     }
@@ -137,6 +141,8 @@ impl Reader {
             }
             op.filled = len;
         }
+        // Waiting reads are served in order, so that this is the first of them.
+        self.share = self.asked.min(count(dst.len().saturating_sub(op.filled)));
         let before = self.head;
         // A writer that withdraws each record as it is claimed must not keep us for ever: it is
         // pending after one ring of them, and the caller looks again before it sleeps.
@@ -145,6 +151,9 @@ impl Reader {
             ReadMode::Byte => self.read_bytes(op, lane, dst, limit),
             ReadMode::Message => self.read_message(op, lane, dst, limit),
         };
+        if let Ok(Poll::Ready(_)) = result {
+            self.lower_asked(lane, self.share);
+        }
         if self.head != before {
             self.publish(lane);
         }
@@ -162,17 +171,19 @@ impl Reader {
         Ok(self.peek_record(lane)?.is_none())
     }
 
-    /// Says how many bytes a waiting read asks for, or 0 when it gives up.
+    /// Says how many bytes all waiting reads ask for together; less when one of them gives up.
     ///
-    /// After either, read once more before sleeping or giving up: the writer may have counted on
-    /// the bytes that were asked for. Reading lowers what is asked for.
+    /// The next writes count on that (observed 5.7, 5.10): each only while nothing before it is
+    /// unread. After saying it, read once more before sleeping or giving up. Waiting reads are
+    /// served in order, so that [`read`](Self::read) is for the first of them: it lowers what is
+    /// asked for by what it takes, and when it has ended by the rest that it asked for.
     pub fn ask(&mut self, lane: &impl Incoming, bytes: usize) {
         self.asked = count(bytes);
         lane.ask(self.asked);
         lane.fence(); // pairs with the writer's fence between its tail and its question
     }
 
-    /// The read that asked has ended.
+    /// No read waits any more.
     pub fn stop_asking(&mut self, lane: &impl Incoming) {
         if self.asked > 0 {
             self.asked = 0;
@@ -333,17 +344,11 @@ impl Reader {
         };
         lane.load(Pos(from), part);
         self.consumed += len;
-        if self.asked > 0 {
-            // Before the writer learns that they were taken: it must not count them twice, and the
-            // end of a write ends the waiting read, whatever it had room for.
-            let is_over = whole && record.is_last();
-            self.asked = if is_over {
-                0
-            } else {
-                self.asked.saturating_sub(len)
-            };
-            lane.ask(self.asked);
-        }
+        // Before the writer learns that they were taken: it must not count them twice, and the end of
+        // a write ends the waiting read, whatever it had room for.
+        let is_over = whole && record.is_last();
+        let paid = if is_over { self.share } else { len };
+        self.lower_asked(lane, paid);
         if record.header.has(FIRST) && record.taken == 0 {
             self.message_left = record.total;
         }
@@ -360,6 +365,16 @@ impl Reader {
             lane.claim(self.released()); // what is left of the record can be withdrawn
         }
         Ok(Some(size(len)))
+    }
+
+    /// The read that is under way asks for less.
+    fn lower_asked(&mut self, lane: &impl Incoming, by: u64) {
+        let by = by.min(self.share);
+        if by > 0 {
+            self.share -= by;
+            self.asked -= by;
+            lane.ask(self.asked);
+        }
     }
 
     /// The record with the next unread bytes; skips what was withdrawn.
