@@ -316,6 +316,7 @@ fn run_reader(pipe_type: PipeType, calls: &[Call], lane: &Liar, shared: bool) {
 #[derive(Clone, Debug)]
 enum Step {
     Begin(usize, Charge),
+    BeginNowait(usize),
     Resume(usize),
     Withdraw(usize),
     Flush,
@@ -327,6 +328,7 @@ fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![4 => 0..200_usize, 2 => 0..40_000_usize, 1 => 0..400_000_usize];
     let charge = prop_oneof![3 => Just(Charge::Charged), 1 => Just(Charge::Uncharged)];
     prop_oneof![
+        2 => (0..400_000_usize).prop_map(Step::BeginNowait),
         6 => (len, charge).prop_map(|(len, charge)| Step::Begin(len, charge)),
         4 => (0..8_usize).prop_map(Step::Resume),
         4 => (0..8_usize).prop_map(Step::Withdraw),
@@ -357,6 +359,14 @@ fn run_writer(pipe_type: PipeType, quota: u32, steps: &[Step], lane: &Liar, shar
                     pending.push((id, len));
                 }
                 result = begun.map(|_| ());
+            }
+            Step::BeginNowait(len) => {
+                let pended = writer.pending_ids().count();
+                let src = &BYTES[..len];
+                let written = lane.bounded(most(len), || writer.begin_nowait(lane, src));
+                assert!(written.is_err() || written.unwrap() <= len);
+                assert!(written.is_err() || writer.pending_ids().count() <= pended);
+                result = written.map(|_| ());
             }
             Step::Resume(which) => {
                 if let Some((id, len)) = chosen(which) {

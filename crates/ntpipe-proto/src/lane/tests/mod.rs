@@ -5,6 +5,7 @@ use crate::{PipeType, ReadMode};
 
 #[path = "../../../tests/support/memory.rs"]
 mod memory;
+mod nowait;
 mod save;
 mod survivor;
 mod waiting;

@@ -7,6 +7,7 @@ use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padd
 use crate::{Error, PipeType};
 
 mod flush;
+mod nowait;
 mod save;
 mod withdraw;
 
@@ -145,27 +146,8 @@ impl Writer {
             return Ok(Begun::Done);
         }
         self.refresh(lane)?;
-        self.offered += len;
-        lane.offer(self.offered);
-        let id = OpId(self.next_id);
-        self.next_id += 1;
-        let mut op = Pending {
-            id,
-            charge,
-            len,
-            due: self.offered,
-            stored: 0,
-            whole: false,
-            withdrawing: false,
-            flags: 0,
-            after: self.live_end,
-            end: 0,
-            records: VecDeque::new(),
-        };
-        if op.is_uncharged() {
-            self.uncharged.push_back((op.due, len));
-            op.flags = UNCHARGED;
-        }
+        let mut op = self.start(lane, len, charge);
+        let id = op.id;
         if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
             op.flags |= WITHDRAWABLE;
         }
@@ -246,6 +228,32 @@ impl Writer {
         Ok(self.quota.saturating_sub(self.unread_charged(self.offered)))
     }
 
+    /// A write of `len` bytes, offered and not stored yet.
+    fn start(&mut self, lane: &impl Outgoing, len: u64, charge: Charge) -> Pending {
+        self.offered += len;
+        lane.offer(self.offered);
+        let id = OpId(self.next_id);
+        self.next_id += 1;
+        let mut op = Pending {
+            id,
+            charge,
+            len,
+            due: self.offered,
+            stored: 0,
+            whole: false,
+            withdrawing: false,
+            flags: 0,
+            after: self.live_end,
+            end: 0,
+            records: VecDeque::new(),
+        };
+        if op.is_uncharged() {
+            self.uncharged.push_back((op.due, len));
+            op.flags = UNCHARGED;
+        }
+        op
+    }
+
     /// The path of most writes: one record, within the quota, and room for it.
     fn store_at_once(
         &mut self,
@@ -264,6 +272,12 @@ impl Writer {
                 return Ok(false);
             }
         }
+        self.store_record(lane, src)
+    }
+
+    /// Stores a whole write of at most [`FRAGMENT`] bytes as one record, if it has room.
+    fn store_record(&mut self, lane: &impl Outgoing, src: &[u8]) -> Result<bool, Error> {
+        let len = count(src.len());
         if !self.make_room(lane, HEADER + len, len)? {
             return Ok(false);
         }
@@ -280,8 +294,8 @@ impl Writer {
         lane.store(Pos(self.tail + HEADER), src);
         self.tail += HEADER + padded(len);
         self.live_end = self.tail;
-        self.offered = end;
-        lane.offer(end);
+        self.offered += len;
+        lane.offer(self.offered);
         lane.publish(Pos(self.tail));
         Ok(true)
     }
