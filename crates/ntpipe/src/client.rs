@@ -6,9 +6,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ntpipe_proto::{Access, Error, Operation, PipeName, ReadMode, WaitTimeout};
+use ntpipe_proto::{Access, Error, Operation, PipeName, WaitTimeout};
 
-use crate::options::{PipeEnd, PipeInfo};
+use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
@@ -81,6 +81,15 @@ impl NamedPipeClient {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The modes of this end and the number of instances, at once.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances).
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.modes(), self.instances()?))
     }
 
     /// The process that opened this end.
@@ -224,7 +233,7 @@ pub fn call(
             NamedPipeClient::open(&name, access)?
         }
     };
-    client.set_mode(ReadMode::Message)?;
+    client.set_read_mode(PipeMode::Message)?;
     client.transact(request, reply)
 }
 

@@ -52,8 +52,8 @@ mod sys;
 
 pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
 pub use listener::Listener;
-pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName};
-pub use options::{ClientOptions, PipeEnd, PipeInfo, PipeMode, ServerOptions};
+pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName, WaitMode};
+pub use options::{ClientOptions, HandleState, PipeEnd, PipeInfo, PipeMode, ServerOptions};
 pub use pipe::{PeekInfo, ReadInfo};
 pub use server::NamedPipeServer;
 pub use stream::PipeStream;

@@ -100,7 +100,7 @@ impl Listener {
         loop {
             let instance = self.shared.oldest()?;
             // What came of it, the instance's state tells.
-            let _ = instance.connect();
+            let _ = instance.await_client(None);
             if let Some(connected) = self.shared.hand_out(instance)? {
                 return Ok(connected);
             }
@@ -242,7 +242,12 @@ impl Home {
         state.out = state.out.saturating_sub(1);
         let wanted = !state.closed && state.listening.is_empty();
         match wanted.then(|| end.replace()) {
-            Some(Ok(successor)) => shared.put_back(&mut state, NamedPipeServer::new(successor)),
+            Some(Ok(successor)) => {
+                successor
+                    .stream
+                    .begin_with(shared.options.initial_wait_mode());
+                shared.put_back(&mut state, NamedPipeServer::new(successor));
+            }
             Some(Err(_)) | None => end.close(),
         }
         // Who waits for one to come back may have to create it.

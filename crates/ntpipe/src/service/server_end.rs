@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ntpipe_proto::{
     End, EndState, Error, InstanceId, InstanceOptions, Listen, NameInfo, Operation, PipeName,
-    Quotas, ReadMode, Verdict,
+    Quotas, ReadMode, Verdict, WaitMode,
 };
 
 use super::owner::{Entry, Machine, Owner, names};
@@ -25,19 +25,30 @@ pub(crate) struct ServerEnd {
 
 impl ServerEnd {
     /// `ConnectNamedPipe`: waits for a client (reference 1.3).
-    pub(crate) fn connect(&self, deadline: Option<Instant>) -> Result<Listen, Error> {
+    pub(crate) fn connect(
+        &self,
+        mode: WaitMode,
+        deadline: Option<Instant>,
+    ) -> Result<Listen, Error> {
         self.stream.check_process()?;
-        let machine = self.owner.machine();
+        let mut machine = self.owner.machine();
         let disconnects = self.disconnects(&machine);
-        // Whether it is still there, only its memory tells.
-        let mut machine = self.await_client(machine, deadline)?;
-        self.check_still(&machine, disconnects)?;
+        if mode == WaitMode::Wait {
+            // Whether it is still there, only its memory tells.
+            machine = self.await_client(machine, deadline)?;
+            self.check_still(&machine, disconnects)?;
+        }
         self.notice_client(&mut machine);
         let listen = machine.server.listen(self.id)?;
         if listen == Listen::Waiting && machine.server.state(self.id) == Some(EndState::Listening) {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
+        match (mode, listen) {
+            (WaitMode::Wait, _) => {}
+            (WaitMode::NoWait, Listen::AlreadyConnected) => return Ok(listen),
+            (WaitMode::NoWait, Listen::Waiting) => return Err(Error::PIPE_LISTENING),
+        }
         loop {
             self.check_still(&machine, disconnects)?;
             match machine.server.state(self.id) {

@@ -4,16 +4,19 @@
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
-use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
+use ntpipe_proto::{
+    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+};
 
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod modes;
 mod reading;
 mod writing;
 
@@ -39,7 +42,8 @@ pub(crate) struct Terms {
 pub struct PipeStream {
     terms: Terms,
     generation: u32,
-    message_read_mode: AtomicBool,
+    /// A [`PipeState`].
+    modes: AtomicU32,
     /// Microseconds; 0 for none.
     pub(crate) read_timeout: AtomicU64,
     pub(crate) write_timeout: AtomicU64,
@@ -76,10 +80,14 @@ enum Slot {
 impl PipeStream {
     /// An end without a connection.
     pub(crate) fn new(terms: Terms, read_mode: ReadMode, state: EndState) -> Self {
+        let modes = PipeState {
+            read_mode,
+            wait_mode: WaitMode::Wait,
+        };
         Self {
             terms,
             generation: fork::generation(),
-            message_read_mode: AtomicBool::new(read_mode == ReadMode::Message),
+            modes: AtomicU32::new(modes.bits()),
             read_timeout: AtomicU64::new(0),
             write_timeout: AtomicU64::new(0),
             read: Mutex::new(ReadSide {
@@ -105,8 +113,9 @@ impl PipeStream {
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
-        let mut read = lock(&self.read);
+        // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
+        let mut read = lock(&self.read);
         read.reader = new_reader(&self.terms);
         // Who still waits has waited for another connection, and will find that out.
         read.turns.clear();
@@ -156,25 +165,6 @@ impl PipeStream {
     /// Whether this process, not a parent, opened the end.
     pub(crate) fn is_ours(&self) -> bool {
         self.check_process().is_ok()
-    }
-
-    pub(crate) fn mode(&self) -> ReadMode {
-        match self.message_read_mode.load(Ordering::Relaxed) {
-            true => ReadMode::Message,
-            false => ReadMode::Byte,
-        }
-    }
-
-    /// `SetNamedPipeHandleState`: message read mode needs a message pipe (observed 8.5).
-    pub(crate) fn set_mode(&self, mode: ReadMode) -> Result<(), Error> {
-        self.check_access(Access::WRITE_ATTRIBUTES)?;
-        self.check(Operation::SetState)?;
-        if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
-            return Err(Error::INVALID_PARAMETER);
-        }
-        self.message_read_mode
-            .store(mode == ReadMode::Message, Ordering::Relaxed);
-        Ok(())
     }
 
     /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode};
+use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
 
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -36,6 +36,10 @@ impl PipeStream {
             }
         }
         let link = self.linked(&side.link, Operation::Read)?;
+        // Of a message that is half here the rest is on its way.
+        if self.is_nowait() && op.filled() == 0 {
+            return Err(Status::PIPE_EMPTY.error());
+        }
         let turn = side.take_turn();
         self.read_in_turn(side, &link, turn, op, dst, deadline)
     }

@@ -17,8 +17,45 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
+        if self.is_nowait() {
+            return self.write_nowait(src);
+        }
         self.write_charged(src, Charge::Charged, deadline)?;
         Ok(src.len())
+    }
+
+    /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
+    /// 6.3).
+    fn write_nowait(&self, src: &[u8]) -> Result<usize, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = self.write_side();
+        let WriteSide { link, writer } = &mut *side;
+        let link = self.writable(link)?;
+        let fits = writer.fits(&**link, src.len());
+        if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
+            return Ok(0);
+        }
+        let begun = writer.begin(&**link, src, Charge::Charged);
+        link.wake_peer(Wait::DATA);
+        begun.map_err(|error| link.poison(error))?;
+        Ok(src.len())
+    }
+
+    /// The connection to write to, or why there is none.
+    fn writable<'a>(&self, slot: &'a Slot) -> Result<&'a Arc<Link>, Error> {
+        let link = match slot {
+            Slot::Linked(link) => link,
+            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            // Who gets a side to work with has waited until this is over.
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+        };
+        match link.peer() {
+            Peer::Connected => Ok(link),
+            Peer::Gone => Err(self.refused(Operation::Write, EndState::Closing)),
+            Peer::Disconnected => Err(Error::PIPE_NOT_CONNECTED),
+            Peer::Corrupt => Err(link.poison(Error::INVALID_DATA)),
+        }
     }
 
     pub(super) fn write_charged(
@@ -31,17 +68,7 @@ impl PipeStream {
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side();
         let WriteSide { link, writer } = &mut *side;
-        let link = match link {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
-        match link.peer() {
-            Peer::Connected => {}
-            Peer::Gone => return Err(self.refused(Operation::Write, EndState::Closing)),
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-        }
+        let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
