@@ -39,6 +39,7 @@
 #![deny(unsafe_code)]
 
 pub mod anonymous;
+mod canceller;
 mod client;
 mod listener;
 mod options;
@@ -50,6 +51,7 @@ mod service;
 mod stream;
 mod sys;
 
+pub use canceller::Canceller;
 pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
 pub use listener::Listener;
 pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName, WaitMode};

@@ -9,6 +9,7 @@ use ntpipe_proto::{
     PipeName, PipeState, PipeType, Quotas, ReadMode, ServerMode, WaitMode, WaitTimeout,
 };
 
+use crate::canceller::Blocked;
 use crate::client::{self, NamedPipeClient};
 use crate::server::NamedPipeServer;
 use crate::service::owner::Owner;
@@ -352,7 +353,8 @@ impl ClientOptions {
     /// Opens the pipe, waiting up to `timeout` for an instance while all are taken.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up,
+    /// `ERROR_OPERATION_ABORTED` (995) when another thread [cancels](crate::Canceller) the call.
     pub fn open_timeout(
         &self,
         addr: impl AsRef<OsStr>,
@@ -360,6 +362,7 @@ impl ClientOptions {
     ) -> io::Result<NamedPipeClient> {
         let name = PipeName::from_os_str(addr.as_ref())?;
         let deadline = Instant::now().checked_add(timeout);
+        let _blocked = Blocked::enter_several();
         loop {
             match self.open_name(&name) {
                 Err(error) if error.raw_os_error() == raw(Error::PIPE_BUSY) => {}

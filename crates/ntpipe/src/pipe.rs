@@ -31,6 +31,8 @@ impl PipeStream {
     /// - `ERROR_ACCESS_DENIED` (5): this end can't read.
     /// - `ERROR_SEM_TIMEOUT` (121): the read timeout has passed; nothing was taken, unless a message
     ///   longer than the ring was on its way: that part is lost.
+    /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call; of
+    ///   data as after a timeout.
     /// - `ERROR_INVALID_DATA` (13): the other end's shared memory contradicts itself.
     /// - `ERROR_INVALID_HANDLE` (6): this process is a fork of the one that opened the end.
     #[doc(alias = "ReadFile")]
@@ -52,6 +54,8 @@ impl PipeStream {
     /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
     /// - `ERROR_SEM_TIMEOUT` (121): the write timeout has passed; what the peer has not read of
     ///   `buf` is taken back.
+    /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call; of
+    ///   data as after a timeout.
     /// - `ERROR_INVALID_DATA` (13), `ERROR_INVALID_HANDLE` (6): as in
     ///   [`read_message`](Self::read_message).
     #[doc(alias = "WriteFile")]
@@ -86,6 +90,7 @@ impl PipeStream {
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected the instance.
     /// - `ERROR_ACCESS_DENIED` (5): this end can't write.
     /// - `ERROR_SEM_TIMEOUT` (121): the write timeout has passed.
+    /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call.
     #[doc(alias = "FlushFileBuffers")]
     pub fn flush(&self) -> io::Result<()> {
         Ok(self.flush_until(deadline(&self.write_timeout))?)
@@ -103,6 +108,25 @@ impl PipeStream {
     #[doc(alias = "TransactNamedPipe")]
     pub fn transact(&self, request: &[u8], reply: &mut [u8]) -> io::Result<ReadInfo> {
         Ok(self.transact_until(request, reply, deadline(&self.read_timeout))?)
+    }
+
+    /// Cancels the calls that wait at this end, in all threads of this process: they return
+    /// `ERROR_OPERATION_ABORTED` (995). A call that is done at this very moment returns what it did.
+    ///
+    /// What the other end has not read of a write that waited is taken back, also when half of it
+    /// was read (observed 10.9). The request of a transaction stays (observed 11.11).
+    ///
+    /// To cancel the calls of one thread see [`Canceller`](crate::Canceller).
+    ///
+    /// # Errors
+    /// - `ERROR_NOT_FOUND` (1168): no call waits that has not been cancelled already.
+    /// - `ERROR_INVALID_HANDLE` (6): this process is a fork of the one that opened the end.
+    #[doc(alias = "CancelIoEx")]
+    pub fn cancel_io(&self) -> io::Result<()> {
+        match self.cancel_calls()? {
+            true => Ok(()),
+            false => Err(Error::NOT_FOUND.into()),
+        }
     }
 
     /// Whether reads return single messages or bytes.

@@ -63,6 +63,7 @@ impl NamedPipeServer {
     ///   Disconnect before the next `connect`.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): another thread disconnected meanwhile.
     /// - `ERROR_BROKEN_PIPE` (109): another thread closed the end meanwhile.
+    /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call.
     /// - `ERROR_INVALID_HANDLE` (6): the end is closed, or this is a forked child.
     #[doc(alias = "ConnectNamedPipe")]
     pub fn connect(&self) -> io::Result<()> {
@@ -93,6 +94,21 @@ impl NamedPipeServer {
     #[doc(alias = "DisconnectNamedPipe")]
     pub fn disconnect(&self) -> io::Result<()> {
         Ok(self.handle.end.disconnect()?)
+    }
+
+    /// As [`PipeStream::cancel_io`], for calls of [`connect`](Self::connect) too (observed 4.11);
+    /// the instance goes on listening.
+    ///
+    /// # Errors
+    /// As [`PipeStream::cancel_io`].
+    #[doc(alias = "CancelIoEx")]
+    pub fn cancel_io(&self) -> io::Result<()> {
+        let connects = self.handle.end.cancel_connects()?;
+        if self.cancel_calls()? || connects {
+            Ok(())
+        } else {
+            Err(Error::NOT_FOUND.into())
+        }
     }
 
     /// Closes the end although there are other handles for it, as when the last one is dropped.

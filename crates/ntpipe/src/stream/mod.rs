@@ -3,7 +3,6 @@
 //! The lane engine does the work and says *pending*; here a thread waits: it spins for a moment,
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,9 +15,13 @@ use ntpipe_proto::{
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod cancel;
 mod modes;
 mod reading;
+mod waiters;
 mod writing;
+
+pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +61,17 @@ struct ReadSide {
     link: Slot,
     reader: Reader,
     /// The reads that wait, in order.
-    turns: VecDeque<u64>,
-    next_turn: u64,
+    turns: Waiters,
+    /// The calls that wait for a client that is on its way.
+    arriving: Waiters,
 }
 
 #[derive(Debug)]
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    /// The calls that wait: writes, flushes, and those for a client that is on its way.
+    waiters: Waiters,
 }
 
 /// The connection, or why there is none.
@@ -93,12 +99,13 @@ impl PipeStream {
             read: Mutex::new(ReadSide {
                 link: Slot::Absent(state),
                 reader: new_reader(&terms),
-                turns: VecDeque::new(),
-                next_turn: 0,
+                turns: Waiters::default(),
+                arriving: Waiters::default(),
             }),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                waiters: Waiters::default(),
             }),
             arrived: Default::default(),
         }
@@ -117,18 +124,23 @@ impl PipeStream {
         let mut write = lock(&self.write);
         let mut read = lock(&self.read);
         read.reader = new_reader(&self.terms);
-        // Who still waits has waited for another connection, and will find that out.
-        read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.link = Slot::Linked(Arc::clone(link));
+        read.forget_calls();
+        write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
-        lock(&self.read).link = Slot::Absent(state);
-        lock(&self.write).link = Slot::Absent(state);
+        let mut write = lock(&self.write);
+        let mut read = lock(&self.read);
+        read.link = Slot::Absent(state);
+        write.link = Slot::Absent(state);
+        read.forget_calls();
+        write.forget_calls();
+        drop((read, write));
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
@@ -138,14 +150,6 @@ impl PipeStream {
         let [arrived, _] = &self.arrived;
         let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
         let side = arrived.wait_while(lock(&self.read), is_on_its_way);
-        side.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`read_side`](Self::read_side), the side that writes.
-    fn write_side(&self) -> MutexGuard<'_, WriteSide> {
-        let [_, arrived] = &self.arrived;
-        let is_on_its_way = |side: &mut WriteSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.write), is_on_its_way);
         side.unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -211,6 +215,20 @@ impl PipeStream {
             Verdict::Fail(error) | Verdict::DrainThen(error) => error,
             Verdict::Proceed | Verdict::Succeed => Error::PIPE_NOT_CONNECTED,
         }
+    }
+}
+
+/// Who still waits has waited for another connection, and will find that out.
+impl ReadSide {
+    fn forget_calls(&mut self) {
+        self.turns.clear();
+        self.arriving.clear();
+    }
+}
+
+impl WriteSide {
+    fn forget_calls(&mut self) {
+        self.waiters.clear();
     }
 }
 
