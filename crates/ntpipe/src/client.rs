@@ -9,11 +9,12 @@ use std::time::Duration;
 use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
 use crate::canceller::Blocked;
-use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
 use crate::stream::PipeStream;
+use crate::sys::session::own_session;
 
 /// The client end of one instance of a named pipe.
 ///
@@ -111,6 +112,41 @@ impl NamedPipeClient {
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ServerId)?;
         Ok(self.end.server_pid)
+    }
+
+    /// The session of the process that opened this end.
+    ///
+    /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeClientSessionId")]
+    pub fn client_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ClientId)?;
+        Ok(own_session())
+    }
+
+    /// The session of the process that created the instance, at the time of the open. See
+    /// [`client_session_id`](Self::client_session_id).
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeServerSessionId")]
+    pub fn server_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ServerId)?;
+        Ok(self.end.server_session)
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances); `ERROR_INVALID_DATA` (13): the server's shared memory
+    /// contradicts itself.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.queue_info()?;
+        let (info, direction) = (self.info()?, self.end.opened.direction);
+        Ok(LocalInfo::new(info, direction, self.instances()?, queues))
     }
 
     /// Another handle for the same end: modes, timeouts and data are shared.
