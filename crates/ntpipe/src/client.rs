@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
@@ -261,7 +261,31 @@ pub fn call(
     reply: &mut [u8],
     timeout: Option<Duration>,
 ) -> io::Result<ReadInfo> {
-    let name = PipeName::from_os_str(addr.as_ref())?;
+    call_by(addr.as_ref(), request, reply, timeout, None)
+}
+
+/// As [`call`], for at most `timeout` in all: it is for the reply too.
+///
+/// # Errors
+/// As [`call`]; `ERROR_SEM_TIMEOUT` (121) when the time is up.
+pub fn call_timeout(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ReadInfo> {
+    let deadline = Instant::now().checked_add(timeout);
+    call_by(addr.as_ref(), request, reply, Some(timeout), deadline)
+}
+
+fn call_by(
+    addr: &OsStr,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+) -> io::Result<ReadInfo> {
+    let name = PipeName::from_os_str(addr)?;
     let access = Access::GENERIC_READ | Access::GENERIC_WRITE;
     let _blocked = Blocked::enter_several();
     let client = match NamedPipeClient::open(&name, access) {
@@ -274,7 +298,7 @@ pub fn call(
         }
     };
     client.set_read_mode(PipeMode::Message)?;
-    client.transact(request, reply)
+    Ok(client.transact_until(request, reply, deadline)?)
 }
 
 /// What [`list`] and [`info`] tell about a name.

@@ -52,7 +52,7 @@ mod stream;
 mod sys;
 
 pub use canceller::Canceller;
-pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
+pub use client::{NamedPipeClient, PipeEntry, call, call_timeout, info, list, wait};
 pub use listener::Listener;
 pub use ntpipe_proto::{Direction, EndState, Error, IoErrorExt, PipeName, WaitMode};
 pub use options::{
