@@ -274,6 +274,16 @@ impl Outgoing for Link {
             .store(tail.0, Ordering::Release);
     }
 
+    fn complete(&self, to: Pos) {
+        // Pairs with the Acquire in the peer's `Incoming::completed`.
+        self.own
+            .page()
+            .outgoing
+            .0
+            .completed
+            .store(to.0, Ordering::Release);
+    }
+
     fn taken(&self) -> Taken {
         let incoming = &self.peer.page().incoming.0;
         // Pairs with the Release in the peer's `Incoming::publish`: a head brings its `consumed`.
@@ -302,6 +312,12 @@ impl Incoming for Link {
     fn tail(&self) -> Pos {
         // Pairs with the Release in the peer's `Outgoing::publish`.
         Pos(self.peer.page().outgoing.0.tail.load(Ordering::Acquire))
+    }
+
+    fn completed(&self) -> Pos {
+        // Pairs with the Release in the peer's `Outgoing::complete`.
+        let completed = &self.peer.page().outgoing.0.completed;
+        Pos(completed.load(Ordering::Acquire))
     }
 
     fn offered(&self) -> u64 {
