@@ -45,6 +45,7 @@
 #![deny(unsafe_code)]
 
 pub mod anonymous;
+mod canceller;
 mod client;
 mod listener;
 mod options;
@@ -56,10 +57,11 @@ mod service;
 mod stream;
 mod sys;
 
+pub use canceller::Canceller;
 pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
 pub use listener::Listener;
-pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName};
-pub use options::{ClientOptions, PipeEnd, PipeInfo, PipeMode, ServerOptions};
+pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName, WaitMode};
+pub use options::{ClientOptions, HandleState, PipeEnd, PipeInfo, PipeMode, ServerOptions};
 pub use pipe::{PeekInfo, ReadInfo};
 pub use server::NamedPipeServer;
 pub use stream::PipeStream;

@@ -5,9 +5,10 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode};
+use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
 
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
+use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -19,7 +20,7 @@ impl PipeStream {
     ) -> Result<Read, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.read_side();
+        let mut side = self.read_side_by(deadline)?;
         let mut op = Reading::default();
         let ReadSide {
             link,
@@ -36,7 +37,11 @@ impl PipeStream {
             }
         }
         let link = self.linked(&side.link, Operation::Read)?;
-        let turn = side.take_turn();
+        // Of a message that is half here the rest is on its way.
+        if self.is_nowait() && op.filled() == 0 {
+            return Err(Status::PIPE_EMPTY.error());
+        }
+        let turn = side.turns.enter();
         self.read_in_turn(side, &link, turn, op, dst, deadline)
     }
 
@@ -51,6 +56,7 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         let wait = Wait::Data(pace(dst.len(), Pace::Behind));
+        let blocked = Blocked::enter(|| Arc::clone(link));
         let result = loop {
             if !side.link.is(link) {
                 break Err(side.link.left());
@@ -61,7 +67,7 @@ impl PipeStream {
                     || link.rings() != rings
                     || link.peer() != Peer::Connected
             };
-            let first = side.turns.front() == Some(&turn);
+            let first = side.turns.is_first(turn);
             if first {
                 let mode = self.mode();
                 match self.try_read(link, &mut side.reader, &mut op, mode, dst) {
@@ -69,6 +75,9 @@ impl PipeStream {
                     Err(error) => break Err(error),
                     Ok(Poll::Pending) => {}
                 }
+            }
+            if side.turns.is_cancelled(turn) || blocked.is_cancelled() {
+                break Err(Error::OPERATION_ABORTED);
             }
             if expired(deadline) {
                 break Err(Error::SEM_TIMEOUT);
@@ -78,18 +87,17 @@ impl PipeStream {
                 side = lock(&self.read);
                 continue;
             }
-            if first {
-                let mut side = lock(&self.read);
-                if side.link.is(link) {
-                    side.reader.ask(&**link, dst.len() - op.filled());
-                }
+            let mut side_then = lock(&self.read);
+            if side_then.link.is(link) {
+                side_then.ask(link, turn, dst.len() - op.filled());
             }
+            drop(side_then);
             link.sleep(wait, deadline, moved);
             side = lock(&self.read);
         };
         let result = match result {
-            Err(error) if error == Error::SEM_TIMEOUT => {
-                self.give_up_asking(&mut side, link, turn, &mut op, dst)
+            Err(error) if error == Error::SEM_TIMEOUT || error == Error::OPERATION_ABORTED => {
+                self.give_up_asking(&mut side, link, turn, &mut op, dst, error)
             }
             done => done,
         };
@@ -97,7 +105,8 @@ impl PipeStream {
         result
     }
 
-    /// The time is up. A write may have counted on what this read asked for: then it has it.
+    /// The time is up, or the call cancelled. A write may have counted on what this read asked for:
+    /// then it has it.
     fn give_up_asking(
         &self,
         side: &mut ReadSide,
@@ -105,16 +114,21 @@ impl PipeStream {
         turn: u64,
         op: &mut Reading,
         dst: &mut [u8],
+        why: Error,
     ) -> Result<Read, Error> {
-        if side.turns.front() != Some(&turn) || !side.link.is(link) {
-            return Err(Error::SEM_TIMEOUT);
+        if !side.link.is(link) {
+            return Err(why);
         }
-        side.reader.ask(&**link, 0);
+        let first = side.turns.is_first(turn);
+        side.ask(link, turn, 0);
+        if !first {
+            return Err(why);
+        }
         match self.try_read(link, &mut side.reader, op, self.mode(), dst)? {
             Poll::Ready(read) => Ok(read),
             Poll::Pending => {
                 side.reader.stop_asking(&**link);
-                Err(Error::SEM_TIMEOUT)
+                Err(why)
             }
         }
     }
@@ -183,14 +197,15 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
+        let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
-        drop(self.read_side());
+        drop(self.read_side_by(deadline)?);
         self.check(Operation::Transact)?;
         let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
         if !duplex || self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
-        let mut side = self.read_side();
+        let mut side = self.read_side_by(deadline)?;
         let link = self.linked(&side.link, Operation::Transact)?;
         let is_empty = side
             .reader
@@ -200,7 +215,7 @@ impl PipeStream {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
-        let turn = side.take_turn();
+        let turn = side.turns.enter();
         drop(side);
         let written = self.write_charged(request, Charge::Uncharged, deadline);
         let mut side = lock(&self.read);
@@ -213,18 +228,22 @@ impl PipeStream {
 }
 
 impl ReadSide {
-    fn take_turn(&mut self) -> u64 {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.turns.push_back(turn);
-        turn
+    /// Tells the writer what all reads that wait ask for, of which this one asks for `bytes`.
+    fn ask(&mut self, link: &Link, turn: u64, bytes: usize) {
+        let asked = self.turns.ask(turn, bytes);
+        self.reader.ask(link, asked);
     }
 
     fn leave(&mut self, turn: u64) {
-        self.turns.retain(|other| *other != turn);
+        self.turns.leave(turn);
         if !self.turns.is_empty()
             && let Slot::Linked(link) = &self.link
         {
+            let asked = self.turns.asked();
+            if asked > 0 {
+                self.reader.ask(&**link, asked);
+            }
+            // Also lest data is missed that came while nothing was asked for.
             link.wake_own();
         }
     }

@@ -8,6 +8,7 @@ use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
+use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -17,8 +18,45 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
+        if self.is_nowait() {
+            return self.write_nowait(src, deadline);
+        }
         self.write_charged(src, Charge::Charged, deadline)?;
         Ok(src.len())
+    }
+
+    /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
+    /// 6.3).
+    fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = self.write_side_by(deadline)?;
+        let WriteSide { link, writer, .. } = &mut *side;
+        let link = self.writable(link)?;
+        let fits = writer.fits(&**link, src.len());
+        if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
+            return Ok(0);
+        }
+        let begun = writer.begin(&**link, src, Charge::Charged);
+        link.wake_peer(Wait::DATA);
+        begun.map_err(|error| link.poison(error))?;
+        Ok(src.len())
+    }
+
+    /// The connection to write to, or why there is none.
+    fn writable<'a>(&self, slot: &'a Slot) -> Result<&'a Arc<Link>, Error> {
+        let link = match slot {
+            Slot::Linked(link) => link,
+            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            // Who gets a side to work with has waited until this is over.
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+        };
+        match link.peer() {
+            Peer::Connected => Ok(link),
+            Peer::Gone => Err(self.refused(Operation::Write, EndState::Closing)),
+            Peer::Disconnected => Err(Error::PIPE_NOT_CONNECTED),
+            Peer::Corrupt => Err(link.poison(Error::INVALID_DATA)),
+        }
     }
 
     pub(super) fn write_charged(
@@ -29,19 +67,9 @@ impl PipeStream {
     ) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
-        let WriteSide { link, writer } = &mut *side;
-        let link = match link {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
-        match link.peer() {
-            Peer::Connected => {}
-            Peer::Gone => return Err(self.refused(Operation::Write, EndState::Closing)),
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-        }
+        let mut side = self.write_side_by(deadline)?;
+        let WriteSide { link, writer, .. } = &mut *side;
+        let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
@@ -64,6 +92,8 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
+        let blocked = Blocked::enter(|| Arc::clone(link));
+        let call = side.waiters.enter();
         let mut contested = None;
         let result = loop {
             if !side.link.is(link) {
@@ -84,11 +114,16 @@ impl PipeStream {
                 Peer::Corrupt => break Err(link.poison(Error::INVALID_DATA)),
             }
             let mut until = deadline;
-            if expired(deadline) {
+            let given_up = if side.waiters.is_cancelled(call) || blocked.is_cancelled() {
+                Some(Error::OPERATION_ABORTED)
+            } else {
+                expired(deadline).then_some(Error::SEM_TIMEOUT)
+            };
+            if let Some(why) = given_up {
                 let withdrawal = side.writer.withdraw(&**link, id);
                 link.wake_peer(Wait::DATA);
                 match withdrawal {
-                    Ok(Withdrawal::Withdrawn) => break Err(Error::SEM_TIMEOUT),
+                    Ok(Withdrawal::Withdrawn) => break Err(why),
                     Ok(Withdrawal::Completed) => continue,
                     Err(error) => break Err(link.poison(error)),
                     Ok(Withdrawal::Contested) => {}
@@ -104,6 +139,7 @@ impl PipeStream {
             wait_for_room(link, rings, taken, until, pace(src.len(), Pace::Prompt));
             side = lock(&self.write);
         };
+        side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
         // this lock, so that they see the ring or what it is about.
         if side.writer.has_waiters() {
@@ -116,7 +152,7 @@ impl PipeStream {
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
+        let mut side = self.write_side_by(deadline)?;
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
@@ -129,13 +165,17 @@ impl PipeStream {
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
         }
         let flush = side.writer.flush();
-        loop {
+        let blocked = Blocked::enter(|| Arc::clone(&link));
+        let call = side.waiters.enter();
+        let result = loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
             let poll = side.writer.poll_flush(&*link, flush);
-            if poll.map_err(|error| link.poison(error))?.is_ready() {
-                return Ok(());
-            }
             let failed = match peer {
+                _ if poll == Ok(Poll::Ready(())) => break Ok(()),
+                _ if poll.is_err() => Some(link.poison(Error::INVALID_DATA)),
+                Peer::Connected if side.waiters.is_cancelled(call) || blocked.is_cancelled() => {
+                    Some(Error::OPERATION_ABORTED)
+                }
                 Peer::Connected if expired(deadline) => Some(Error::SEM_TIMEOUT),
                 Peer::Connected => None,
                 Peer::Gone => Some(Error::BROKEN_PIPE),
@@ -144,7 +184,7 @@ impl PipeStream {
             };
             if let Some(error) = failed {
                 side.writer.forget_flush(flush);
-                return Err(error);
+                break Err(error);
             }
             drop(side);
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
@@ -152,7 +192,9 @@ impl PipeStream {
             if !side.link.is(&link) {
                 return Err(side.link.left());
             }
-        }
+        };
+        side.waiters.leave(call);
+        result
     }
 }
 
