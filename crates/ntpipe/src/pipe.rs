@@ -44,7 +44,9 @@ impl PipeStream {
     ///
     /// Returns at once when the peer's unread bytes stay within the buffer size that the pipe was
     /// created with, otherwise when the peer has read enough. The bytes can be read before that.
-    /// An end that [does not wait](Self::set_wait_mode) then writes nothing and returns 0.
+    /// An end that [does not wait](Self::set_wait_mode) then writes nothing and returns 0. With both
+    /// ends in one process, reads that wait have what they waited for when this returns (observed
+    /// 10.3).
     ///
     /// # Errors
     /// - `ERROR_NO_DATA` (232): the other end is closed.
@@ -163,7 +165,9 @@ impl PipeStream {
     /// At an end that does not wait:
     /// - a read of an empty pipe is `ERROR_NO_DATA` (232). Only of a message that is longer than
     ///   the pipe's memory, and has begun to come, it waits for the rest.
-    /// - a write that would have to wait writes nothing, and returns 0.
+    /// - a write that would have to wait writes nothing, and returns 0 (observed 6.3). With the other
+    ///   end in this process, what its reads wait for is taken into account: it goes to them, and
+    ///   only the rest has to fit (6.5 to 6.8).
     /// - [`connect`](crate::NamedPipeServer::connect) without a client is `ERROR_PIPE_LISTENING`
     ///   (536).
     /// - [`flush`](Self::flush) and the reply of [`transact`](Self::transact) are waited for as

@@ -18,10 +18,10 @@ impl PipeStream {
     pub(crate) fn cancel_calls(&self) -> Result<bool, Error> {
         self.check_process()?;
         let mut write = lock(&self.write);
-        let mut read = lock(&self.read);
+        let mut read = lock(&self.read.side);
         let found = [
             write.waiters.cancel_all(),
-            read.turns.cancel_all(),
+            self.read.cancel(&mut read, None),
             read.arriving.cancel_all(),
         ];
         let found = found.contains(&true);
@@ -41,7 +41,7 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<MutexGuard<'_, ReadSide>, Error> {
         let [arrived, _] = &self.arrived;
-        await_client(&self.read, arrived, deadline)
+        await_client(&self.read.side, arrived, deadline)
     }
 
     /// As [`read_side_by`](Self::read_side_by), the side that writes.

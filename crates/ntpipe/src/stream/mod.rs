@@ -3,7 +3,7 @@
 //! The lane engine does the work and says *pending*; here a thread waits: it spins for a moment,
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -16,11 +16,14 @@ use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod cancel;
+mod local;
 mod modes;
 mod reading;
 mod waiters;
 mod writing;
 
+use local::{ReadHalf, Seat};
+use reading::try_read;
 pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
@@ -45,12 +48,10 @@ pub(crate) struct Terms {
 pub struct PipeStream {
     terms: Terms,
     generation: u32,
-    /// A [`PipeState`].
-    modes: AtomicU32,
     /// Microseconds; 0 for none.
     pub(crate) read_timeout: AtomicU64,
     pub(crate) write_timeout: AtomicU64,
-    read: Mutex<ReadSide>,
+    read: Arc<ReadHalf>,
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
@@ -64,6 +65,8 @@ struct ReadSide {
     turns: Waiters,
     /// The calls that wait for a client that is on its way.
     arriving: Waiters,
+    /// Memory to read into for those that wait.
+    spare: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,8 @@ struct WriteSide {
     writer: Writer,
     /// The calls that wait: writes, flushes, and those for a client that is on its way.
     waiters: Waiters,
+    /// Where the peer is found if it is in this process.
+    seat: Option<Arc<Seat>>,
 }
 
 /// The connection, or why there is none.
@@ -90,22 +95,24 @@ impl PipeStream {
             read_mode,
             wait_mode: WaitMode::Wait,
         };
+        let side = ReadSide {
+            link: Slot::Absent(state),
+            reader: new_reader(&terms),
+            turns: Waiters::default(),
+            arriving: Waiters::default(),
+            spare: Vec::new(),
+        };
         Self {
             terms,
             generation: fork::generation(),
-            modes: AtomicU32::new(modes.bits()),
             read_timeout: AtomicU64::new(0),
             write_timeout: AtomicU64::new(0),
-            read: Mutex::new(ReadSide {
-                link: Slot::Absent(state),
-                reader: new_reader(&terms),
-                turns: Waiters::default(),
-                arriving: Waiters::default(),
-            }),
+            read: Arc::new(ReadHalf::new(side, modes)),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
                 waiters: Waiters::default(),
+                seat: None,
             }),
             arrived: Default::default(),
         }
@@ -114,7 +121,7 @@ impl PipeStream {
     /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
     /// the instance is connected from here on.
     pub(crate) fn expect_client(&self) {
-        lock(&self.read).link = Slot::Arriving;
+        lock(&self.read.side).link = Slot::Arriving;
         lock(&self.write).link = Slot::Arriving;
     }
 
@@ -122,11 +129,12 @@ impl PipeStream {
     pub(crate) fn attach(&self, link: &Arc<Link>) {
         // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
-        let mut read = lock(&self.read);
+        let mut read = lock(&self.read.side);
         read.reader = new_reader(&self.terms);
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.link = Slot::Linked(Arc::clone(link));
+        write.seat = Some(Seat::take(link, &self.read));
         read.forget_calls();
         write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
@@ -135,9 +143,10 @@ impl PipeStream {
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
         let mut write = lock(&self.write);
-        let mut read = lock(&self.read);
+        let mut read = lock(&self.read.side);
         read.link = Slot::Absent(state);
         write.link = Slot::Absent(state);
+        write.seat = None;
         read.forget_calls();
         write.forget_calls();
         drop((read, write));
@@ -149,7 +158,7 @@ impl PipeStream {
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
         let [arrived, _] = &self.arrived;
         let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.read), is_on_its_way);
+        let side = arrived.wait_while(lock(&self.read.side), is_on_its_way);
         side.unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,7 +11,7 @@ impl PipeStream {
     /// Both modes of this end.
     pub(crate) fn modes(&self) -> PipeState {
         // Only modes are ever stored.
-        PipeState::from_bits(self.modes.load(Ordering::Relaxed)).unwrap_or(PipeState::CLIENT)
+        PipeState::from_bits(self.read.modes.load(Ordering::Relaxed)).unwrap_or(PipeState::CLIENT)
     }
 
     pub(crate) fn mode(&self) -> ReadMode {
@@ -29,7 +29,7 @@ impl PipeStream {
             wait_mode,
             ..self.modes()
         };
-        self.modes.store(modes.bits(), Ordering::Relaxed);
+        self.read.modes.store(modes.bits(), Ordering::Relaxed);
     }
 
     /// Sets one mode or both: `change` makes the new ones of the old ones.
@@ -44,7 +44,7 @@ impl PipeStream {
         self.check(Operation::SetState)?;
         // Calls choose how to wait under these locks.
         let mut write = lock(&self.write);
-        let read = lock(&self.read);
+        let read = lock(&self.read.side);
         let old = self.modes();
         let new = change(old);
         if !self.terms.pipe_type.allows(new.read_mode) {
@@ -54,7 +54,7 @@ impl PipeStream {
         if stops && (read.has_waiters() || write.has_unread()?) {
             return Err(Error::PIPE_BUSY);
         }
-        self.modes.store(new.bits(), Ordering::Relaxed);
+        self.read.modes.store(new.bits(), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
 
+use super::local::ReadCall;
+use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -32,7 +34,7 @@ impl PipeStream {
             && let Slot::Linked(link) = link
         {
             let mode = self.mode();
-            if let Poll::Ready(read) = self.try_read(link, reader, &mut op, mode, dst)? {
+            if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {
                 return Ok(read);
             }
         }
@@ -41,8 +43,8 @@ impl PipeStream {
         if self.is_nowait() && op.filled() == 0 {
             return Err(Status::PIPE_EMPTY.error());
         }
-        let turn = side.turns.enter();
-        self.read_in_turn(side, &link, turn, op, dst, deadline)
+        let turn = self.take_turn(&mut side, dst.len(), op);
+        self.read_in_turn(side, &link, turn, dst, deadline)
     }
 
     /// Reads once the turn has come, and data with it.
@@ -51,62 +53,64 @@ impl PipeStream {
         mut side: MutexGuard<'a, ReadSide>,
         link: &Arc<Link>,
         turn: u64,
-        mut op: Reading,
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         let wait = Wait::Data(pace(dst.len(), Pace::Behind));
-        let blocked = Blocked::enter(|| Arc::clone(link));
+        let blocked = Blocked::enter(|| self.read_call(link, turn));
+        let half = &*self.read;
         let result = loop {
+            let mut op = match side.collect(turn, dst) {
+                Collected::Ended(result) => break result,
+                Collected::Waits(op) => op,
+            };
             if !side.link.is(link) {
                 break Err(side.link.left());
             }
-            let (rings, tail) = (link.rings(), Incoming::tail(&**link));
+            let (rings, tail, served) = (link.rings(), Incoming::tail(&**link), half.served());
             let moved = || {
                 Incoming::tail(&**link) != tail
+                    || half.served() != served
                     || link.rings() != rings
                     || link.peer() != Peer::Connected
             };
             let first = side.turns.is_first(turn);
             if first {
                 let mode = self.mode();
-                match self.try_read(link, &mut side.reader, &mut op, mode, dst) {
+                match try_read(link, &mut side.reader, &mut op, mode, dst) {
                     Ok(Poll::Ready(read)) => break Ok(read),
                     Err(error) => break Err(error),
                     Ok(Poll::Pending) => {}
                 }
+                if let Some(call) = side.turns.find(turn) {
+                    call.op = op;
+                }
             }
-            if side.turns.is_cancelled(turn) || blocked.is_cancelled() {
-                break Err(Error::OPERATION_ABORTED);
+            if blocked.is_cancelled() {
+                half.cancel(&mut side, Some(turn));
+                continue;
             }
             if expired(deadline) {
-                break Err(Error::SEM_TIMEOUT);
+                break self.give_up_asking(&mut side, link, turn, &mut op, dst);
             }
             drop(side);
             if first && link.spin(wait, moved) {
-                side = lock(&self.read);
+                side = lock(&half.side);
                 continue;
             }
-            let mut side_then = lock(&self.read);
+            let mut side_then = lock(&half.side);
             if side_then.link.is(link) {
-                side_then.ask(link, turn, dst.len() - op.filled());
+                side_then.ask(link, turn, true);
             }
             drop(side_then);
             link.sleep(wait, deadline, moved);
-            side = lock(&self.read);
+            side = lock(&self.read.side);
         };
-        let result = match result {
-            Err(error) if error == Error::SEM_TIMEOUT || error == Error::OPERATION_ABORTED => {
-                self.give_up_asking(&mut side, link, turn, &mut op, dst, error)
-            }
-            done => done,
-        };
-        side.leave(turn);
+        self.leave(&mut side, turn);
         result
     }
 
-    /// The time is up, or the call cancelled. A write may have counted on what this read asked for:
-    /// then it has it.
+    /// The time is up. A write may have counted on what this read asked for: then it has it.
     fn give_up_asking(
         &self,
         side: &mut ReadSide,
@@ -114,54 +118,19 @@ impl PipeStream {
         turn: u64,
         op: &mut Reading,
         dst: &mut [u8],
-        why: Error,
     ) -> Result<Read, Error> {
-        if !side.link.is(link) {
-            return Err(why);
-        }
         let first = side.turns.is_first(turn);
-        side.ask(link, turn, 0);
+        side.ask(link, turn, false);
         if !first {
-            return Err(why);
+            return Err(Error::SEM_TIMEOUT);
         }
-        match self.try_read(link, &mut side.reader, op, self.mode(), dst)? {
+        match try_read(link, &mut side.reader, op, self.mode(), dst)? {
             Poll::Ready(read) => Ok(read),
             Poll::Pending => {
                 side.reader.stop_asking(&**link);
-                Err(why)
+                Err(Error::SEM_TIMEOUT)
             }
         }
-    }
-
-    /// One look at the lane; it tells the peer what it took.
-    fn try_read(
-        &self,
-        link: &Link,
-        reader: &mut Reader,
-        op: &mut Reading,
-        mode: ReadMode,
-        dst: &mut [u8],
-    ) -> Result<Poll<Read>, Error> {
-        let peer = link.peer();
-        match peer {
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-            Peer::Connected | Peer::Gone => {}
-        }
-        let before = reader.position();
-        let whole = if peer == Peer::Gone {
-            reader.writer_gone(link)
-        } else {
-            Ok(())
-        };
-        let result = whole.and_then(|()| reader.read(op, link, mode, dst));
-        if result != Ok(Poll::Pending) {
-            reader.stop_asking(link);
-        }
-        if reader.position() != before {
-            link.wake_peer(Wait::ROOM);
-        }
-        result.map_err(|error| link.poison(error))
     }
 
     /// `PeekNamedPipe`: never waits (observed 7.1).
@@ -215,36 +184,124 @@ impl PipeStream {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
-        let turn = side.turns.enter();
+        let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
         let written = self.write_charged(request, Charge::Uncharged, deadline);
-        let mut side = lock(&self.read);
+        let mut side = lock(&self.read.side);
         if let Err(error) = written {
-            side.leave(turn);
+            // A reply that came before is lost with the call.
+            side.turns.take_ended(turn);
+            self.leave(&mut side, turn);
             return Err(error);
         }
-        self.read_in_turn(side, &link, turn, Reading::default(), reply, deadline)
-    }
-}
-
-impl ReadSide {
-    /// Tells the writer what all reads that wait ask for, of which this one asks for `bytes`.
-    fn ask(&mut self, link: &Link, turn: u64, bytes: usize) {
-        let asked = self.turns.ask(turn, bytes);
-        self.reader.ask(link, asked);
+        self.read_in_turn(side, &link, turn, reply, deadline)
     }
 
-    fn leave(&mut self, turn: u64) {
-        self.turns.leave(turn);
-        if !self.turns.is_empty()
-            && let Slot::Linked(link) = &self.link
-        {
-            let asked = self.turns.asked();
-            if asked > 0 {
-                self.reader.ask(&**link, asked);
-            }
+    /// A read waits from here on. Look for data after this.
+    fn take_turn(&self, side: &mut ReadSide, room: usize, op: Reading) -> u64 {
+        let turn = side.turns.enter_read(room, op);
+        self.read.count(side);
+        turn
+    }
+
+    fn leave(&self, side: &mut ReadSide, turn: u64) {
+        side.turns.leave(turn);
+        self.read.count(side);
+        if side.turns.is_empty() {
+            return;
+        }
+        if let Slot::Linked(link) = side.link.clone() {
+            side.ask_anew(&link);
             // Also lest data is missed that came while nothing was asked for.
             link.wake_own();
         }
     }
+
+    fn read_call(&self, link: &Arc<Link>, turn: u64) -> Arc<ReadCall> {
+        Arc::new(ReadCall {
+            half: Arc::clone(&self.read),
+            link: Arc::clone(link),
+            turn,
+        })
+    }
+}
+
+/// One look at the lane; it tells the peer what it took.
+pub(super) fn try_read(
+    link: &Link,
+    reader: &mut Reader,
+    op: &mut Reading,
+    mode: ReadMode,
+    dst: &mut [u8],
+) -> Result<Poll<Read>, Error> {
+    let peer = link.peer();
+    match peer {
+        Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
+        Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        Peer::Connected | Peer::Gone => {}
+    }
+    let before = reader.position();
+    let whole = if peer == Peer::Gone {
+        reader.writer_gone(link)
+    } else {
+        Ok(())
+    };
+    let result = whole.and_then(|()| reader.read(op, link, mode, dst));
+    if result != Ok(Poll::Pending) {
+        reader.stop_asking(link);
+    }
+    if reader.position() != before {
+        link.wake_peer(Wait::ROOM);
+    }
+    result.map_err(|error| link.poison(error))
+}
+
+impl ReadSide {
+    /// Tells the writer what all reads that wait ask for, and whether this one asks too.
+    fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
+        self.turns.ask(turn, asks);
+        self.reader.ask(link, self.turns.asked());
+    }
+
+    /// One that asked has ended: the others ask as before.
+    pub(super) fn ask_anew(&mut self, link: &Link) {
+        let asked = self.turns.asked();
+        if asked > 0 {
+            self.reader.ask(link, asked);
+        }
+    }
+
+    /// What other threads have done for a read that waits; the bytes go to `dst`.
+    fn collect(&mut self, turn: u64, dst: &mut [u8]) -> Collected {
+        if let Some(ended) = self.turns.take_ended(turn) {
+            let filled = ended.result.map_or(0, |read| read.len);
+            self.copy(ended.handed, filled, dst);
+            return Collected::Ended(ended.result);
+        }
+        let Some(call) = self.turns.find(turn) else {
+            return Collected::Waits(Reading::default());
+        };
+        let (op, handed) = (call.op, call.handed.take());
+        self.copy(handed, op.filled(), dst);
+        Collected::Waits(op)
+    }
+
+    fn copy(&mut self, handed: Option<Handed>, filled: usize, dst: &mut [u8]) {
+        let Some(Handed { from, bytes }) = handed else {
+            return;
+        };
+        // Of a read that was cancelled nothing counts.
+        if let (Some(to), Some(part)) = (dst.get_mut(from..filled), bytes.get(from..filled)) {
+            to.copy_from_slice(part);
+        }
+        self.spare = bytes;
+    }
+}
+
+/// What has become of a read that waits.
+enum Collected {
+    /// It was ended by another thread.
+    Ended(Result<Read, Error>),
+    /// It goes on from here.
+    Waits(Reading),
 }

@@ -5,8 +5,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
-use ntpipe_proto::{EndState, Error, Operation};
+use ntpipe_proto::{EndState, Error, Operation, PipeType};
 
+use super::local::Seat;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -26,21 +27,44 @@ impl PipeStream {
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
-    /// 6.3).
+    /// 6.3). What reads of the other end wait for goes to them (6.5 to 6.8).
     fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
-        let WriteSide { link, writer, .. } = &mut *side;
-        let link = self.writable(link)?;
-        let fits = writer.fits(&**link, src.len());
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
+        let link = Arc::clone(self.writable(link)?);
+        let fits = writer.fits(&*link, src.len());
+        let mut src = src;
         if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
-            return Ok(0);
+            let peer = seat.as_ref().and_then(|seat| seat.peer());
+            let direct = peer.map_or(0, |peer| peer.room_for(&link));
+            let rest = u64::try_from(src.len().saturating_sub(direct)).unwrap_or(u64::MAX);
+            let free = writer.free_quota(&*link);
+            if direct == 0 || rest > free.map_err(|error| link.poison(error))? {
+                if self.terms.pipe_type == PipeType::Message {
+                    return Ok(0);
+                }
+                src = src.get(..direct).unwrap_or(src);
+            }
         }
-        let begun = writer.begin(&**link, src, Charge::Charged);
-        link.wake_peer(Wait::DATA);
-        begun.map_err(|error| link.poison(error))?;
-        Ok(src.len())
+        let begun = writer
+            .begin(&*link, src, Charge::Charged)
+            .map_err(|error| link.poison(error))?;
+        tell_reader(side.seat.as_ref(), &link);
+        match begun {
+            Begun::Done => Ok(src.len()),
+            // It is done by now, unless a read that it counted on was given up.
+            Begun::Pending(id) => {
+                match self.finish_write(side, &link, id, src, Some(Instant::now())) {
+                    Ok(()) => Ok(src.len()),
+                    Err(error) if error == Error::SEM_TIMEOUT => Ok(0),
+                    Err(error) => Err(error),
+                }
+            }
+        }
     }
 
     /// The connection to write to, or why there is none.
@@ -68,12 +92,14 @@ impl PipeStream {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
-        let WriteSide { link, writer, .. } = &mut *side;
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
         let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
-        link.wake_peer(Wait::DATA);
+        tell_reader(seat.as_ref(), link);
         match begun {
             Begun::Done => Ok(()),
             Begun::Pending(id) => {
@@ -101,7 +127,7 @@ impl PipeStream {
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
-            link.wake_peer(Wait::DATA);
+            tell_reader(side.seat.as_ref(), link);
             match resumed {
                 Ok(Poll::Ready(())) => break Ok(()),
                 Ok(Poll::Pending) => {}
@@ -196,6 +222,14 @@ impl PipeStream {
         side.waiters.leave(call);
         result
     }
+}
+
+/// After publishing: serves the reads that wait in this process, and wakes who waits.
+fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
+    if let Some(seat) = seat {
+        seat.serve(link);
+    }
+    link.wake_peer(Wait::DATA);
 }
 
 /// Waits until the peer has taken something, or anything else has changed.
