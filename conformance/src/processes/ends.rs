@@ -89,9 +89,6 @@ impl Failure {
 }
 
 fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
-    if create.wait_mode == WaitMode::NoWait {
-        return Err(Failure::Inexpressible);
-    }
     let timeout = match create.timeout {
         DefaultTimeout::After(time) => time,
         DefaultTimeout::Forever => Duration::MAX,
@@ -99,6 +96,7 @@ fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
     let server = ServerOptions::new()
         .pipe_mode(create.pipe_type.into())
         .read_mode(create.read_mode.into())
+        .wait_mode(create.wait_mode)
         .access_inbound(create.direction != Direction::Outbound)
         .access_outbound(create.direction != Direction::Inbound)
         .first_pipe_instance(create.first)
@@ -202,21 +200,22 @@ impl End {
             }
             Operation::SetMode(SetMode {
                 read_mode,
-                wait_mode: WaitMode::Wait,
-            }) => self.stream().set_read_mode((*read_mode).into())?,
+                wait_mode,
+            }) => self.stream().set_modes((*read_mode).into(), *wait_mode)?,
+            Operation::CancelIo => match self {
+                Self::Server(server) => server.cancel_io()?,
+                Self::Client(_) | Self::Reader(_) | Self::Writer(_) => {
+                    self.stream().cancel_io()?;
+                }
+            },
             Operation::Info => return self.tell(),
             Operation::Name => return self.name(suffix),
-            Operation::SetMode(SetMode {
-                wait_mode: WaitMode::NoWait,
-                ..
-            })
-            | Operation::Create(_)
+            Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
             | Operation::Clone { .. }
             | Operation::LocalInfo
             | Operation::Granted
-            | Operation::CancelIo
             | Operation::ClientSession
             | Operation::ServerSession
             | Operation::Call { .. }
@@ -324,7 +323,13 @@ impl End {
             .with("out", info.out_buffer_size)
             .with("max", info.max_instances)
             .with("read", mode(self.stream().read_mode()))
-            .with("wait", "yes");
+            .with(
+                "wait",
+                match self.stream().wait_mode() {
+                    WaitMode::Wait => "yes",
+                    WaitMode::NoWait => "no",
+                },
+            );
         if let Some(instances) = instances {
             facts = facts.with("instances", instances);
         }

@@ -190,6 +190,16 @@ impl Processes {
         id.ok_or_else(|| Trouble(format!("nothing is called {tag}")))
     }
 
+    /// Ends the call of the operation's thread.
+    fn cancel(&mut self, tag: &Tag) -> Result<Outcome, Trouble> {
+        let id = self.id(tag)?;
+        let answer = self.exchange(&id, &Request::Cancel(id.number))?;
+        let Answer::Outcome(outcome) = answer else {
+            return Err(unexpected(&answer));
+        };
+        Ok(outcome)
+    }
+
     fn kill(&mut self, process: &Label) -> Result<Outcome, Trouble> {
         match self.workers.remove(process) {
             Some(worker) => drop(worker),
@@ -224,6 +234,10 @@ impl Driver for Processes {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
+        // What the steps before set free happens before this one.
+        if !self.operations.is_empty() && !step.at_once {
+            self.settle()?;
+        }
         let id = match &step.action {
             Action::Begin {
                 actor,
@@ -238,17 +252,9 @@ impl Driver for Processes {
                 id
             }
             Action::Check(tag) => self.id(tag)?,
-            Action::CheckAtOnce(tag) => {
-                return Err(Trouble(format!("{tag} cannot be asked for at once")));
-            }
-            Action::Cancel(tag) => return Err(Trouble(format!("{tag} cannot be cancelled"))),
+            Action::Cancel(tag) => return self.cancel(tag),
         };
-        let outcome = self.outcome(&id, step)?;
-        // What the step set free in other processes happens before the next one.
-        if !self.operations.is_empty() {
-            self.settle()?;
-        }
-        Ok(outcome)
+        self.outcome(&id, step)
     }
 
     fn finish(&mut self) {

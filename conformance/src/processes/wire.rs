@@ -16,6 +16,8 @@ pub(super) enum Request {
     Await(u64),
     /// Answer at once what has become of the operation.
     Ask(u64),
+    /// End the call of the operation's thread.
+    Cancel(u64),
     /// Tell whether anything moves.
     Look,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Request {
             Self::Begin(number, step) => write!(f, "begin {number} {step}"),
             Self::Await(number) => write!(f, "await {number}"),
             Self::Ask(number) => write!(f, "ask {number}"),
+            Self::Cancel(number) => write!(f, "cancel {number}"),
             Self::Look => f.write_str("look"),
         }
     }
@@ -59,6 +62,7 @@ impl Request {
             }
             "await" => Self::Await(rest.parse().ok()?),
             "ask" => Self::Ask(rest.parse().ok()?),
+            "cancel" => Self::Cancel(rest.parse().ok()?),
             "look" => Self::Look,
             _ => return None,
         })
@@ -161,6 +165,7 @@ mod tests {
             Request::Begin(7, step),
             Request::Await(8),
             Request::Ask(9),
+            Request::Cancel(10),
             Request::Look,
         ] {
             assert_eq!(Request::parse(&request.to_string()), Some(request));
