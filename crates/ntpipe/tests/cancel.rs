@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ntpipe::{
     Canceller, ClientOptions, Listener, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream,
-    ServerOptions, anonymous, call, wait,
+    ServerOptions, anonymous, call, call_timeout, wait,
 };
 
 mod support;
@@ -199,6 +199,9 @@ fn calls_that_wait_for_long_have_a_timeout() {
         let timeout = ClientOptions::new().open_timeout(PIPE, SHORT);
         assert_eq!(code(timeout), 121);
         assert_eq!(code(call(PIPE, b"", &mut [], Some(SHORT))), 121);
+        // Nobody replies.
+        drop((client, server));
+        assert_eq!(code(call_timeout(PIPE, b"", &mut [], SHORT)), 121);
     });
 }
 

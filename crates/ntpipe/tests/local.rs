@@ -301,3 +301,30 @@ fn both_ways_at_once_nothing_hangs_and_nothing_is_lost() {
         assert_eq!(sent.into_inner(), received.into_inner());
     });
 }
+
+#[test]
+fn a_write_that_was_cancelled_can_not_be_read_any_more() {
+    alone(this_test!(), || {
+        let (server, client) = pair(PipeMode::Message, 100);
+        client.write_message(&bytes(0, 60)).unwrap();
+        for n in 0..100 {
+            thread::scope(|scope| {
+                let writes = [60, 30, 101].map(|len| {
+                    let client = &client;
+                    let before = server.peek(&mut []).unwrap().available;
+                    let write = scope.spawn(move || client.write_message(&bytes(n, len)));
+                    until(|| server.peek(&mut []).unwrap().available == before + len as u64);
+                    write
+                });
+                client.cancel_io().unwrap();
+                assert_eq!(server.peek(&mut []).unwrap().available, 60);
+                assert_eq!(code(client.cancel_io()), 1168);
+                for write in writes {
+                    assert_eq!(code(write.join().unwrap()), 995);
+                }
+            });
+        }
+        assert_eq!(server.read_message(&mut [0; 100]).unwrap().len, 60);
+        assert_eq!(client.write_message(&bytes(0, 100)).unwrap(), 100);
+    });
+}

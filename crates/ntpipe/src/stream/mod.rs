@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
 use ntpipe_proto::{
-    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+    Access, Direction, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict,
+    WaitMode,
 };
 
 use crate::ring::{Link, Pace, Peer};
@@ -18,11 +19,13 @@ use crate::sys::fork;
 mod cancel;
 mod local;
 mod modes;
+mod query;
 mod reading;
 mod waiters;
 mod writing;
 
 use local::{ReadHalf, Seat};
+pub(crate) use query::QueueInfo;
 use reading::try_read;
 pub(crate) use waiters::Waiters;
 
@@ -31,6 +34,7 @@ pub(crate) use waiters::Waiters;
 pub(crate) struct Terms {
     pub(crate) end: End,
     pub(crate) pipe_type: PipeType,
+    pub(crate) direction: Direction,
     /// What this end may do beside reading and writing, which the quotas tell.
     pub(crate) access: Access,
     /// The quota of the lane that this end reads; `None` if the pipe has no such lane.

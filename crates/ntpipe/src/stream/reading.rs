@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
+use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status};
 
 use super::local::ReadCall;
 use super::waiters::Handed;
@@ -166,6 +166,10 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
+        // A pipe of one direction has no end with both rights: there it is the state's fault.
+        if self.terms.direction == Direction::Duplex {
+            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
+        }
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);

@@ -5,6 +5,7 @@
 pub(crate) mod cpu;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod session;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
