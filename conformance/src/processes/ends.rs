@@ -8,7 +8,9 @@ use ntpipe::{
     ClientOptions, IoErrorExt, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo, PipeMode,
     PipeStream, ReadInfo, ServerOptions,
 };
-use ntpipe_proto::{DefaultTimeout, Direction, Error, PipeType, ReadMode, WaitMode, WaitTimeout};
+use ntpipe_proto::{
+    DefaultTimeout, Direction, EndState, Error, PipeType, ReadMode, WaitMode, WaitTimeout,
+};
 
 use super::wire::Answer;
 use super::worker::Ends;
@@ -53,6 +55,8 @@ pub(super) fn perform(
         }),
         (Some(end), Operation::ClientProcess) => return process(end.client_process()),
         (Some(end), Operation::ServerProcess) => return process(end.server_process()),
+        (Some(end), Operation::ClientSession) => return session(end.client_session()),
+        (Some(end), Operation::ServerSession) => return session(end.server_session()),
         (Some(end), operation) => end.perform(operation, suffix),
     };
     match result {
@@ -114,17 +118,15 @@ fn create_pipe(size: u32) -> Result<(End, End), Failure> {
 }
 
 fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
-    let (read, write) = match open.access {
-        Rights::Both => (true, true),
-        Rights::Read => (true, false),
-        Rights::Write => (false, true),
-        Rights::None => (false, false),
-        Rights::Mask(_) => return Err(Failure::Inexpressible),
+    let mut options = ClientOptions::new();
+    match open.access {
+        Rights::Both => options.read(true).write(true),
+        Rights::Read => options.read(true).write(false),
+        Rights::Write => options.read(false).write(true),
+        Rights::None => options.read(false).write(false),
+        Rights::Mask(bits) => options.access(bits),
     };
-    let client = ClientOptions::new()
-        .read(read)
-        .write(write)
-        .open(address(&open.place, suffix))?;
+    let client = options.open(address(&open.place, suffix))?;
     Ok(End::Client(client))
 }
 
@@ -209,13 +211,17 @@ impl End {
                 }
             },
             Operation::Info => return self.tell(),
+            Operation::LocalInfo => return self.tell_local(),
+            Operation::Granted => {
+                let access = format!("0x{:08X}", self.stream().granted_access());
+                let facts = Facts::default().with("access", access);
+                return Ok(Outcome::Told { data: None, facts });
+            }
             Operation::Name => return self.name(suffix),
             Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
             | Operation::Clone { .. }
-            | Operation::LocalInfo
-            | Operation::Granted
             | Operation::ClientSession
             | Operation::ServerSession
             | Operation::Call { .. }
@@ -310,14 +316,7 @@ impl End {
             Self::Reader(_) | Self::Writer(_) => None,
         };
         let mut facts = Facts::default()
-            .with(
-                "end",
-                if info.end == PipeEnd::Server {
-                    "server"
-                } else {
-                    "client"
-                },
-            )
+            .with("end", which(info.end))
             .with("type", mode(info.mode))
             .with("in", info.in_buffer_size)
             .with("out", info.out_buffer_size)
@@ -334,6 +333,58 @@ impl End {
             facts = facts.with("instances", instances);
         }
         Ok(Outcome::Told { data: None, facts })
+    }
+
+    fn tell_local(&self) -> Result<Outcome, Failure> {
+        let info = match self {
+            Self::Server(server) => server.local_info()?,
+            Self::Client(client) => client.local_info()?,
+            Self::Reader(reader) => reader.local_info()?,
+            Self::Writer(writer) => writer.local_info()?,
+        };
+        let facts = Facts::default()
+            .with("end", which(info.end))
+            .with("type", mode(info.mode))
+            .with(
+                "direction",
+                match info.direction {
+                    Direction::Inbound => "inbound",
+                    Direction::Outbound => "outbound",
+                    Direction::Duplex => "duplex",
+                },
+            )
+            .with("max", info.max_instances)
+            .with("instances", info.instances)
+            .with("in", info.in_buffer_size)
+            .with("out", info.out_buffer_size)
+            .with("readable", info.read_data_available)
+            .with("room", info.write_quota_available)
+            .with(
+                "state",
+                match info.state {
+                    EndState::Listening => "listening",
+                    EndState::Connected => "connected",
+                    EndState::Closing => "closing",
+                    EndState::Disconnected => "disconnected",
+                },
+            );
+        Ok(Outcome::Told { data: None, facts })
+    }
+
+    fn client_session(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.client_session_id()?,
+            Self::Client(client) => client.client_session_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        })
+    }
+
+    fn server_session(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.server_session_id()?,
+            Self::Client(client) => client.server_session_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        })
     }
 
     fn client_process(&self) -> Result<u32, Failure> {
@@ -353,6 +404,10 @@ impl End {
     }
 }
 
+fn session(result: Result<u32, Failure>) -> Answer {
+    result.map_or_else(Failure::into_answer, Answer::Session)
+}
+
 fn process(result: Result<u32, Failure>) -> Answer {
     result.map_or_else(Failure::into_answer, Answer::Process)
 }
@@ -369,6 +424,14 @@ fn mode(mode: PipeMode) -> &'static str {
     match ReadMode::from(mode) {
         ReadMode::Byte => "byte",
         ReadMode::Message => "message",
+    }
+}
+
+fn which(end: PipeEnd) -> &'static str {
+    if end == PipeEnd::Server {
+        "server"
+    } else {
+        "client"
     }
 }
 

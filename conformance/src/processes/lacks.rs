@@ -1,7 +1,7 @@
 //! What the blocking interface has no words for.
 
 use super::Layout;
-use crate::{Action, Label, Operation, Rights, Role, Step};
+use crate::{Action, Label, Operation, Role, Step};
 
 /// Why a step cannot be done by the blocking interface, if it cannot.
 pub(super) fn lacks(layout: Layout, step: &Step) -> Option<&'static str> {
@@ -11,7 +11,7 @@ pub(super) fn lacks(layout: Layout, step: &Step) -> Option<&'static str> {
     match &step.action {
         Action::Begin {
             actor, operation, ..
-        } => of_role(layout, actor, operation).or_else(|| of_operation(operation)),
+        } => of_role(layout, actor, operation),
         Action::Check(_) | Action::Cancel(_) => None,
     }
 }
@@ -28,7 +28,9 @@ fn of_role(layout: Layout, actor: &Label, operation: &Operation) -> Option<&'sta
             | Operation::Disconnect
             | Operation::Name
             | Operation::ClientProcess
-            | Operation::ServerProcess,
+            | Operation::ServerProcess
+            | Operation::ClientSession
+            | Operation::ServerSession,
         ) => Some("the end of an anonymous pipe has no such method"),
         (Role::Fellow, _) if layout == Layout::Apart => {
             Some("one process creates all instances of a name")
@@ -38,37 +40,5 @@ fn of_role(layout: Layout, actor: &Label, operation: &Operation) -> Option<&'sta
             (actor.process() != of.process()).then_some("an end stays in its process")
         }
         _ => None,
-    }
-}
-
-fn of_operation(operation: &Operation) -> Option<&'static str> {
-    match operation {
-        Operation::Open(open) => match open.access {
-            Rights::Mask(_) => Some("a client asks for generic rights"),
-            Rights::Both | Rights::Read | Rights::Write | Rights::None => None,
-        },
-        Operation::LocalInfo => Some("there is no local information"),
-        Operation::Granted => Some("an end does not tell its rights"),
-        Operation::ClientSession | Operation::ServerSession => Some("there are no session ids"),
-        Operation::Create(_)
-        | Operation::CreatePipe { .. }
-        | Operation::Clone { .. }
-        | Operation::Connect { .. }
-        | Operation::Disconnect
-        | Operation::Close
-        | Operation::Write { .. }
-        | Operation::Read { .. }
-        | Operation::Peek { .. }
-        | Operation::Flush { .. }
-        | Operation::Transact { .. }
-        | Operation::Call { .. }
-        | Operation::Wait { .. }
-        | Operation::SetMode(_)
-        | Operation::Info
-        | Operation::CancelIo
-        | Operation::Name
-        | Operation::ClientProcess
-        | Operation::ServerProcess
-        | Operation::Kill => None,
     }
 }

@@ -119,6 +119,7 @@ impl Processes {
         match &answer {
             Answer::Outcome(outcome) => Ok(outcome.clone()),
             Answer::Process(number) => self.whose(*number, step),
+            Answer::Session(number) => session(*number, step),
             Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
                 Err(unexpected(&answer))
             }
@@ -284,6 +285,17 @@ fn make_directory() -> io::Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whose session this is: the workers all have this process's, whoever the step is about.
+fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
+    let text = fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
+    // A process that no login has started has the largest number there, and 0 as on Windows.
+    let own = text.trim().parse().ok().filter(|id| *id != u32::MAX);
+    match (&step.expected.0, own.unwrap_or(0) == number) {
+        (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
+        _ => Err(Trouble(format!("the session is {number}"))),
     }
 }
 
