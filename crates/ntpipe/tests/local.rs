@@ -13,8 +13,8 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use ntpipe::{
-    ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream, ReadInfo, ServerOptions,
-    WaitMode, anonymous,
+    Canceller, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream, ReadInfo,
+    ServerOptions, WaitMode, anonymous,
 };
 
 mod support;
@@ -221,6 +221,25 @@ fn a_read_that_was_cancelled_takes_nothing_that_comes_later() {
                 assert_eq!(got(read), (bytes(n, 50), false));
             });
         }
+        // By the thread.
+        let (sender, receiver) = channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                sender.send(Canceller::current()).unwrap();
+                for _ in 0..200 {
+                    assert_eq!(code(server.read_message(&mut [0; 100])), 995);
+                    until(|| server.peek(&mut []).unwrap().available == 50);
+                    server.read_message(&mut [0; 100]).unwrap();
+                }
+            });
+            let canceller = receiver.recv().unwrap();
+            for n in 0..200 {
+                until(|| canceller.cancel().is_ok());
+                client.write_message(&bytes(n, 50)).unwrap();
+                client.flush().unwrap();
+            }
+            reader.join().unwrap();
+        });
     });
 }
 

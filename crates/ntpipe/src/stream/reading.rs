@@ -7,7 +7,7 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status};
 
-use super::local::ReadCall;
+use super::local::{AMPLE, ReadCall};
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
 use crate::canceller::Blocked;
@@ -210,7 +210,7 @@ impl PipeStream {
 
     fn leave(&self, side: &mut ReadSide, turn: u64) {
         side.turns.leave(turn);
-        self.read.count(side);
+        self.read.count_down(side);
         if side.turns.is_empty() {
             return;
         }
@@ -298,7 +298,9 @@ impl ReadSide {
         if let (Some(to), Some(part)) = (dst.get_mut(from..filled), bytes.get(from..filled)) {
             to.copy_from_slice(part);
         }
-        self.spare = bytes;
+        if bytes.len() <= AMPLE {
+            self.spare = bytes;
+        }
     }
 }
 
