@@ -172,7 +172,7 @@ fn the_state_of_both_queues_is_told() {
         assert_eq!(queues(of(&server)), (0, OUT - 111));
         // A read that waits takes of the quota.
         let look = || {
-            assert_eq!(of_client().write_quota_available, IN - 300);
+            until(|| of_client().write_quota_available == IN - 300);
             client.write_message(b"x").unwrap();
         };
         asleep(|| server.read_message(&mut [0; 300]), look).unwrap();
