@@ -45,6 +45,8 @@ pub struct Processes {
     /// The processes of this case, the dead ones too, and the actors in them.
     ids: BTreeMap<u32, Vec<Label>>,
     operations: BTreeMap<Tag, Id>,
+    /// Something may still happen because of the steps before.
+    stirred: bool,
     next: u64,
 }
 
@@ -76,6 +78,7 @@ impl Processes {
             workers: BTreeMap::new(),
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
+            stirred: false,
             next: 0,
         }
     }
@@ -236,9 +239,10 @@ impl Driver for Processes {
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
         // What the steps before set free happens before this one.
-        if !self.operations.is_empty() && !step.at_once {
+        if self.stirred && !step.at_once {
             self.settle()?;
         }
+        self.stirred = !self.operations.is_empty() || parts(step);
         let id = match &step.action {
             Action::Begin {
                 actor,
@@ -262,6 +266,7 @@ impl Driver for Processes {
         self.workers.clear();
         self.ids.clear();
         self.operations.clear();
+        self.stirred = false;
     }
 }
 
@@ -296,6 +301,16 @@ fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
     match (&step.expected.0, own.unwrap_or(0) == number) {
         (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
         _ => Err(Trouble(format!("the session is {number}"))),
+    }
+}
+
+/// Whether a step ends a connection, of which the other end's process hears a moment later.
+fn parts(step: &Step) -> bool {
+    match &step.action {
+        Action::Begin { operation, .. } => {
+            matches!(operation, Operation::Close | Operation::Call { .. })
+        }
+        Action::Check(_) | Action::Cancel(_) => false,
     }
 }
 
