@@ -147,8 +147,9 @@ impl PipeStream {
         };
         side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
-        // this lock, so that they see the ring or what it is about.
-        if side.writer.has_waiters() {
+        // this lock, so that they see the ring or what it is about. A write that was taken back may
+        // have completed those behind it, which the writer then does not count any more.
+        if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
         result
