@@ -194,8 +194,12 @@ impl Server {
     ///
     /// A client that was let go of before is ignored.
     pub fn give_back(&mut self, connection: Connection) {
-        if let Ok((name, instance)) = self.find(connection.instance) {
-            name.set(connection.instance, instance.give_back(connection.ticket));
+        if let Ok((name, instance)) = self.find(connection.instance)
+            && instance.give_back(connection.ticket) != instance
+        {
+            // Another may have lined up at the very place meanwhile.
+            let ticket = name.free_place(connection.ticket);
+            name.set(connection.instance, Instance::Listening { ticket });
         }
         self.wake();
     }

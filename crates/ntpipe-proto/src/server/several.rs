@@ -186,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_given_back_may_be_taken() {
+        let mut server = Server::new();
+        let one = server.create(&options(255)).unwrap();
+        let (info, place) = (server.info().unwrap(), server.place(one));
+        let connection = server.open(Access::READ_DATA).unwrap();
+        let two = server.reserve();
+        server.adopt(two, &info, QUOTAS, place).unwrap();
+        server.give_back(connection);
+        assert_eq!(server.info().unwrap().listening, 2);
+        assert_eq!(server.open(Access::READ_DATA).unwrap().instance(), two);
+        assert_eq!(server.open(Access::READ_DATA).unwrap().instance(), one);
+    }
+
+    #[test]
     fn only_an_instance_that_listens_is_taken() {
         let mut server = Server::new();
         let id = server.create(&options(255)).unwrap();
