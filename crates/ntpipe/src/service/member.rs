@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use super::heirs::Heir;
 use super::namespace::Namespace;
-use super::owner::{Key, Machine, Owner, Role, names, now};
+use super::owner::{Entry, Key, Machine, Owner, Role, names, now};
 use super::server_end::ServerEnd;
 use super::session::Session;
 use super::{Interest, Readiness, Service, Source, Token};
@@ -270,16 +270,21 @@ impl Owner {
                 let is_meant = entry.is_some_and(|entry| entry.turn == turn)
                     && machine.server.state(id) == Some(EndState::Listening);
                 drop(machine);
+                // Else the instance has done something else meanwhile: the client asks again.
                 if is_meant {
                     Session::begin_handed_over(Arc::clone(self), socket, id, access);
+                    self.put_back_in_line(id, turn);
                 }
-                // Else the instance has done something else meanwhile: the client asks again.
                 return Ok(());
             }
             Answer::Done { turn } => machine.note_outcome(turn, Outcome::Done)?,
             Answer::Failed { turn, error } => {
                 machine.note_outcome(turn, Outcome::Failed(error))?;
-                machine.orphan(turn, error);
+                if let Some(entry) = machine.orphan(turn, error) {
+                    drop(machine);
+                    entry.end.let_go(entry.client);
+                    machine = self.machine();
+                }
             }
             Answer::Admitted {
                 turn,
@@ -309,6 +314,22 @@ impl Owner {
         drop(machine);
         self.answered.notify_all();
         Ok(())
+    }
+
+    /// If nothing has come of a client, its instance listens as before, but the owner thinks not.
+    fn put_back_in_line(&self, id: InstanceId, turn: u64) {
+        let mut machine = self.machine();
+        let is_as_before = machine
+            .entries
+            .get(&id)
+            .is_some_and(|entry| entry.turn == turn);
+        if let Some(place) = machine.server.place(id).filter(|_| is_as_before) {
+            machine.mention(id, |turn| Notice::Listen {
+                turn,
+                instance: id.get(),
+                place: place.get(),
+            });
+        }
     }
 
     fn admit(
@@ -414,16 +435,12 @@ impl Machine {
     }
 
     /// The owner does not want an instance of ours: it is closed.
-    fn orphan(&mut self, turn: u64, error: Error) {
-        let found = self.entries.iter().find(|(_, entry)| entry.turn == turn);
-        let Some(id) = found.map(|(id, _)| *id) else {
-            return;
-        };
+    fn orphan(&mut self, turn: u64, error: Error) -> Option<Entry> {
+        let mut entries = self.entries.iter();
+        let (&id, _) = entries.find(|(_, entry)| entry.turn == turn)?;
         tracing::warn!(%error, "the owner of a name has no room for an instance any more");
         self.server.close(id);
-        if let Some(entry) = self.entries.remove(&id) {
-            entry.end.let_go(entry.client);
-        }
+        self.entries.remove(&id)
     }
 }
 
