@@ -151,7 +151,7 @@ impl NamedPipeServer {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn instances(&self) -> io::Result<u32> {
         self.check_access(Access::READ_ATTRIBUTES)?;
-        Ok(self.handle.end.info()?.0.instances)
+        Ok(self.handle.end.instances()?)
     }
 
     /// The modes of this end and the number of instances, at once.

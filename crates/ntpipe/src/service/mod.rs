@@ -4,7 +4,11 @@
 //! dies. Everything that blocks happens in the threads of the program.
 
 pub(crate) mod client;
+mod election;
+mod heirs;
+mod member;
 pub(crate) mod namespace;
+mod office;
 pub(crate) mod owner;
 pub(crate) mod server_end;
 mod session;
@@ -133,6 +137,15 @@ impl Service {
             .map_err(|errno| win32_from_errno(errno, "epoll_ctl"))?;
         sources.watched.insert(token, source);
         Ok(token)
+    }
+
+    /// Only a source's timer is of interest, until [`forget`](Self::forget).
+    pub(crate) fn enlist(&self, source: Arc<dyn Source>) -> Token {
+        let mut sources = lock(&self.sources);
+        let token = Token(sources.next);
+        sources.next += 1;
+        sources.watched.insert(token, source);
+        token
     }
 
     /// Watches a source no longer.

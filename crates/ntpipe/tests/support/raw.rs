@@ -101,6 +101,11 @@ impl Raw {
         (!bytes.is_empty()).then_some((bytes, fd))
     }
 
+    /// Ends the session for both sides.
+    pub(crate) fn hang_up(&self) {
+        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both).unwrap();
+    }
+
     /// Waits until the other side has hung up.
     pub(crate) fn expect_end(&self) {
         while self.receive().is_some() {}
