@@ -176,6 +176,21 @@ impl Writer {
         })
     }
 
+    /// As [`begin`](Self::begin), but only if the write completes at once; else nothing happens.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn begin_at_once(&mut self, lane: &impl Outgoing, src: &[u8]) -> Result<bool, Error> {
+        let at_once = (src.is_empty() && self.pipe_type == PipeType::Byte)
+            || self.store_at_once(lane, src, Charge::Charged)?;
+        if at_once || !self.fits(lane, src.len())? {
+            return Ok(at_once);
+        }
+        // It fits, so that this completes it.
+        self.begin(lane, src, Charge::Charged)?;
+        Ok(true)
+    }
+
     /// Goes on with a pending write: stores what has room, and says whether it is complete.
     ///
     /// `src` must be the bytes that the write began with.
@@ -266,6 +281,12 @@ impl Writer {
         self.settle(0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// Whether a write is pending: others have to come behind it.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether writes or flushes wait, to whom the end of another may matter.
