@@ -49,6 +49,8 @@ mod server;
 mod service;
 mod stream;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
 pub use listener::Listener;

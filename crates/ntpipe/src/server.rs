@@ -7,8 +7,16 @@ use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
 
+#[cfg(feature = "tokio")]
+use std::task::Poll;
+
+#[cfg(feature = "tokio")]
+use ntpipe_proto::Error;
+
 use crate::listener::Home;
 use crate::options::{PipeEnd, PipeInfo, ServerOptions};
+#[cfg(feature = "tokio")]
+use crate::service::connecting::Connecting;
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
 use crate::sys::socket;
@@ -77,6 +85,12 @@ impl NamedPipeServer {
             .end
             .connect(Instant::now().checked_add(timeout))?;
         Ok(())
+    }
+
+    /// As [`connect`](Self::connect), for a task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_connect(&self, wait: &mut Connecting) -> Poll<Result<(), Error>> {
+        self.handle.end.poll_connect(wait)
     }
 
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with

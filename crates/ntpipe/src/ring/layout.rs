@@ -75,13 +75,15 @@ pub(super) struct Intent {
     pub(super) asked: AtomicU64,
 }
 
-/// Threads of this end that sleep: how many.
+/// Who of this end waits: how many threads sleep, and a mark for tasks of an event loop.
 #[repr(C)]
 pub(super) struct Waiting {
     /// For the peer to write.
     pub(super) data: AtomicU32,
     /// For the peer to read.
     pub(super) room: AtomicU32,
+    /// How often a task of this end has asked for a ring of the doorbell.
+    pub(super) arming: AtomicU32,
 }
 
 const _: () = {
@@ -89,5 +91,6 @@ const _: () = {
     assert!(offset_of!(Page, state) == 128 && offset_of!(Page, outgoing) == 256);
     assert!(offset_of!(Page, incoming) == 384 && offset_of!(Page, intent) == 512);
     assert!(offset_of!(Page, waiting) == 640 && offset_of!(Page, bell) == 768);
+    assert!(offset_of!(Waiting, room) == 4 && offset_of!(Waiting, arming) == 8);
     assert!(offset_of!(Identity, version) == 8 && offset_of!(Identity, capacity) == 16);
 };

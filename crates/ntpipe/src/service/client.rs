@@ -23,6 +23,7 @@ pub(crate) struct ClientEnd {
     pub(crate) own_pid: u32,
     /// Who answered, as the kernel knows it.
     pub(crate) server_pid: u32,
+    namespace: Arc<Namespace>,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
@@ -32,7 +33,7 @@ pub(crate) struct ClientEnd {
 
 /// The control socket; one exchange at a time.
 struct Control {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     exchange: Mutex<Exchange>,
 }
 
@@ -64,7 +65,8 @@ impl ClientEnd {
     /// `CreateFile` on a pipe: connects to an instance that listens (reference 1.6).
     pub(crate) fn open(name: &PipeName, access: Access, qos: u32) -> io::Result<Self> {
         let service = Service::get()?;
-        let control = Arc::new(Control::connect(&Namespace::open()?, name)?);
+        let namespace = Namespace::open()?;
+        let control = Arc::new(Control::connect(&namespace, name)?);
         let granted = Access::requested_by_client(access);
         let request = Request::Open {
             name: name.folded().to_owned(),
@@ -104,6 +106,7 @@ impl ClientEnd {
             opened,
             own_pid,
             server_pid,
+            namespace,
             name,
             link,
             control,
@@ -112,9 +115,13 @@ impl ClientEnd {
         })
     }
 
-    /// What the owner knows of the pipe; for the number of instances.
+    /// What the owner knows of the pipe, for the number of instances; 2 once the server is gone. It
+    /// is asked by a connection of its own: this one's socket is a doorbell by now.
     pub(crate) fn query(&self) -> Result<Info, Error> {
-        self.control.describe(self.name.folded())
+        match self.link.peer() {
+            Peer::Connected => query(&self.namespace, &self.name),
+            Peer::Gone | Peer::Disconnected | Peer::Corrupt => Err(Error::FILE_NOT_FOUND),
+        }
     }
 }
 
@@ -140,7 +147,7 @@ impl Control {
 
     fn new(socket: OwnedFd) -> Self {
         Self {
-            socket,
+            socket: Arc::new(socket),
             exchange: Mutex::new(Exchange::Even),
         }
     }
@@ -202,6 +209,7 @@ impl Control {
         let (offer, own) = Offer::new(inbound)?;
         let trust = socket::credentials(self.socket.as_fd())?.trust();
         let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
+        let link = link.with_socket(Arc::clone(&self.socket));
         let attach = Request::Attach.encode()?;
         // A server that has closed or disconnected meanwhile has said so in its memory.
         let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));

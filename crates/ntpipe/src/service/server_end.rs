@@ -65,11 +65,17 @@ impl ServerEnd {
         Ok(machine)
     }
 
-    fn is_arriving(&self, machine: &Machine) -> bool {
+    pub(super) fn is_arriving(&self, machine: &Machine) -> bool {
         let entry = machine.entries.get(&self.id);
         let client = entry.and_then(|entry| entry.client.as_ref());
         client.is_some_and(|client| client.link.is_none())
             && machine.server.state(self.id) == Some(EndState::Connected)
+    }
+
+    /// Something has changed: calls and tasks that wait look again.
+    pub(super) fn announce(&self) {
+        self.changed.notify_all();
+        self.stream.tasks().wake();
     }
 
     /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed.
@@ -91,13 +97,13 @@ impl ServerEnd {
     }
 
     /// How often this end has disconnected; `None` once it is closed.
-    fn disconnects(&self, machine: &Machine) -> Option<u64> {
+    pub(super) fn disconnects(&self, machine: &Machine) -> Option<u64> {
         Some(machine.entries.get(&self.id)?.disconnects)
     }
 
     /// An error if this end has been disconnected since, although it may listen again already for
     /// a call that came later, or has been closed.
-    fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
+    pub(super) fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
         match self.disconnects(machine) {
             now if now == before => Ok(()),
             Some(_) => Err(Error::PIPE_NOT_CONNECTED),
@@ -119,7 +125,7 @@ impl ServerEnd {
             link.disconnect();
         }
         self.stream.detach(EndState::Disconnected);
-        self.changed.notify_all();
+        self.announce();
         drop(machine);
         if let Some(session) = client.and_then(|client| client.session.upgrade()) {
             session.disconnect();
@@ -185,7 +191,7 @@ impl ServerEnd {
         // After the entry has gone, so that no client can be attached any more; before the calls
         // that wait are woken, so that they find it.
         self.stream.detach(EndState::Closing);
-        self.changed.notify_all();
+        self.announce();
         let Some(client) = entry.and_then(|entry| entry.client) else {
             return;
         };
@@ -208,7 +214,7 @@ impl ServerEnd {
     }
 
     /// The client may have told in shared memory what its socket has not told yet.
-    fn notice_client(&self, machine: &mut Machine) {
+    pub(super) fn notice_client(&self, machine: &mut Machine) {
         let client = machine
             .entries
             .get(&self.id)

@@ -14,8 +14,19 @@ use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, 
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+#[cfg(feature = "tokio")]
+mod polling;
 mod reading;
+mod stash;
+mod tasks;
 mod writing;
+
+#[cfg(feature = "tokio")]
+pub(crate) use polling::{Sight, Turn, Written};
+use stash::Stash;
+pub(crate) use tasks::Tasks;
+#[cfg(feature = "tokio")]
+pub(crate) use tasks::{Cause, Ticket};
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +58,7 @@ pub struct PipeStream {
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
+    tasks: Arc<Tasks>,
 }
 
 #[derive(Debug)]
@@ -56,12 +68,17 @@ struct ReadSide {
     /// The reads that wait, in order.
     turns: VecDeque<u64>,
     next_turn: u64,
+    /// What a task's read has of a message whose rest was not there yet.
+    stash: Stash,
 }
 
 #[derive(Debug)]
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    /// The size of what a task could not write at once; there is room for tasks when that fits.
+    #[cfg(feature = "tokio")]
+    wanted: usize,
 }
 
 /// The connection, or why there is none.
@@ -87,12 +104,16 @@ impl PipeStream {
                 reader: new_reader(&terms),
                 turns: VecDeque::new(),
                 next_turn: 0,
+                stash: Stash::default(),
             }),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                #[cfg(feature = "tokio")]
+                wanted: 0,
             }),
             arrived: Default::default(),
+            tasks: Arc::default(),
         }
     }
 
@@ -105,8 +126,10 @@ impl PipeStream {
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
+        link.set_tasks(&self.tasks);
         let mut read = lock(&self.read);
         let mut write = lock(&self.write);
+        read.stash = Stash::default();
         read.reader = new_reader(&self.terms);
         // Who still waits has waited for another connection, and will find that out.
         read.turns.clear();
@@ -116,9 +139,18 @@ impl PipeStream {
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
-    /// Ends the connection for this end; calls that wait have been told through the link.
+    /// The tasks that wait at this end, also for a client.
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Ends the connection for this end; calls that wait have been told through the link. Tasks are
+    /// woken by [`Tasks::wake`], once no lock is held.
     pub(crate) fn detach(&self, state: EndState) {
-        lock(&self.read).link = Slot::Absent(state);
+        let mut read = lock(&self.read);
+        read.link = Slot::Absent(state);
+        read.stash = Stash::default();
+        drop(read);
         lock(&self.write).link = Slot::Absent(state);
         self.arrived.iter().for_each(Condvar::notify_all);
     }

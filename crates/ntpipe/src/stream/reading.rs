@@ -7,6 +7,7 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{EndState, Error, Operation, ReadMode};
 
+use super::stash::Resumed;
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
 use crate::ring::{Link, Pace, Peer, Wait};
 
@@ -21,6 +22,12 @@ impl PipeStream {
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
         let mut op = Reading::default();
+        if !side.stash.is_empty() && side.turns.is_empty() && self.check(Operation::Read).is_ok() {
+            match side.stash.resume(dst) {
+                Resumed::Done(read) => return Ok(read),
+                Resumed::Reading(resumed) => op = resumed,
+            }
+        }
         let ReadSide {
             link,
             reader,
@@ -94,6 +101,8 @@ impl PipeStream {
             done => done,
         };
         side.leave(turn);
+        drop(side);
+        self.tasks.wake();
         result
     }
 
@@ -120,7 +129,7 @@ impl PipeStream {
     }
 
     /// One look at the lane; it tells the peer what it took.
-    fn try_read(
+    pub(super) fn try_read(
         &self,
         link: &Link,
         reader: &mut Reader,
@@ -156,6 +165,15 @@ impl PipeStream {
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
         let link = self.linked(&side.link, Operation::Peek)?;
+        self.peek_linked(&mut side, &link, dst)
+    }
+
+    pub(super) fn peek_linked(
+        &self,
+        side: &mut ReadSide,
+        link: &Link,
+        dst: &mut [u8],
+    ) -> Result<Peek, Error> {
         let peer = link.peer();
         match peer {
             Peer::Disconnected => return Err(self.refused(Operation::Peek, EndState::Disconnected)),
@@ -163,11 +181,11 @@ impl PipeStream {
             Peer::Connected | Peer::Gone => {}
         }
         let result = match peer {
-            Peer::Gone => side.reader.writer_gone(&*link),
+            Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
         let before = side.reader.position();
-        let result = result.and_then(|()| side.reader.peek(&*link, dst));
+        let result = result.and_then(|()| side.stash.peek(&mut side.reader, link, dst));
         if side.reader.position() != before {
             // It let go of what was withdrawn, so that there may be room for more.
             link.wake_peer(Wait::ROOM);
@@ -196,7 +214,7 @@ impl PipeStream {
             .reader
             .is_empty(&*link)
             .map_err(|error| link.poison(error))?;
-        if !is_empty || !side.turns.is_empty() {
+        if !is_empty || !side.stash.is_empty() || !side.turns.is_empty() {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
@@ -206,6 +224,8 @@ impl PipeStream {
         let mut side = lock(&self.read);
         if let Err(error) = written {
             side.leave(turn);
+            drop(side);
+            self.tasks.wake();
             return Err(error);
         }
         self.read_in_turn(side, &link, turn, Reading::default(), reply, deadline)
@@ -213,14 +233,14 @@ impl PipeStream {
 }
 
 impl ReadSide {
-    fn take_turn(&mut self) -> u64 {
+    pub(super) fn take_turn(&mut self) -> u64 {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.turns.push_back(turn);
         turn
     }
 
-    fn leave(&mut self, turn: u64) {
+    pub(super) fn leave(&mut self, turn: u64) {
         self.turns.retain(|other| *other != turn);
         if !self.turns.is_empty()
             && let Slot::Linked(link) = &self.link

@@ -30,7 +30,7 @@ impl PipeStream {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side();
-        let WriteSide { link, writer } = &mut *side;
+        let WriteSide { link, writer, .. } = &mut *side;
         let link = match link {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
@@ -109,6 +109,8 @@ impl PipeStream {
         if side.writer.has_waiters() {
             link.wake_own();
         }
+        drop(side);
+        self.tasks.wake();
         result
     }
 

@@ -1,0 +1,12 @@
+//! Pipes for tasks, in both kinds of runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod basics;
+mod behaviours;
+mod cancel;
+mod support;
