@@ -197,7 +197,7 @@ fn bad_memories() -> Vec<OwnedFd> {
     ];
     let unsealed = Memory::unsealed(len);
     unsealed.set64(raw::MAGIC, u64::from_le_bytes(*b"ntpipe\0\0"));
-    unsealed.set32(raw::VERSION, 1);
+    unsealed.set32(raw::VERSION, 3);
     unsealed.set64(raw::CAPACITY, ring);
     unsealed.set32(raw::STATE, 1);
     let blank = Memory::unsealed(len);

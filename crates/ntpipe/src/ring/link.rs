@@ -17,6 +17,7 @@ use super::region::Region;
 use super::spin::{Pace, Spin};
 use crate::primitive::full_fence;
 use crate::stream::Tasks;
+use crate::sys::shm::MemoryId;
 use crate::sys::{cpu, socket};
 
 /// This end's memory, before the peer's is known.
@@ -178,6 +179,21 @@ impl Link {
         }
     }
 
+    /// Which memory this end has.
+    pub(crate) fn own_id(&self) -> MemoryId {
+        self.own.id()
+    }
+
+    /// Which memory the peer has.
+    pub(crate) fn peer_id(&self) -> MemoryId {
+        self.peer.id()
+    }
+
+    /// Whether the other is the other end of this connection, in this process too.
+    pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
+        self.own_id() == other.peer_id() && self.peer_id() == other.own_id()
+    }
+
     /// The peer has lied: the connection is dead for good. Returns the error to report.
     pub(crate) fn poison(&self, error: Error) -> Error {
         if error == Error::INVALID_DATA && !self.corrupt.swap(true, Ordering::Relaxed) {
@@ -332,6 +348,16 @@ impl Outgoing for Link {
             .store(tail.0, Ordering::Release);
     }
 
+    fn complete(&self, to: Pos) {
+        // Pairs with the Acquire in the peer's `Incoming::completed`.
+        self.own
+            .page()
+            .outgoing
+            .0
+            .completed
+            .store(to.0, Ordering::Release);
+    }
+
     fn taken(&self) -> Taken {
         let incoming = &self.peer.page().incoming.0;
         // Pairs with the Release in the peer's `Incoming::publish`: a head brings its `consumed`.
@@ -360,6 +386,12 @@ impl Incoming for Link {
     fn tail(&self) -> Pos {
         // Pairs with the Release in the peer's `Outgoing::publish`.
         Pos(self.peer.page().outgoing.0.tail.load(Ordering::Acquire))
+    }
+
+    fn completed(&self) -> Pos {
+        // Pairs with the Release in the peer's `Outgoing::complete`.
+        let completed = &self.peer.page().outgoing.0.completed;
+        Pos(completed.load(Ordering::Acquire))
     }
 
     fn offered(&self) -> u64 {

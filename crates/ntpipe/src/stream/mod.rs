@@ -3,30 +3,38 @@
 //! The lane engine does the work and says *pending*; here a thread waits: it spins for a moment,
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
-use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
+use ntpipe_proto::{
+    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+};
 
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod cancel;
+mod local;
+mod modes;
 #[cfg(feature = "tokio")]
 mod polling;
 mod reading;
 mod stash;
 mod tasks;
+mod waiters;
 mod writing;
 
+use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
 pub(crate) use polling::{Sight, Turn, Written};
+use reading::try_read;
 use stash::Stash;
 pub(crate) use tasks::Tasks;
 #[cfg(feature = "tokio")]
 pub(crate) use tasks::{Cause, Ticket};
+pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +58,10 @@ pub(crate) struct Terms {
 pub struct PipeStream {
     terms: Terms,
     generation: u32,
-    message_read_mode: AtomicBool,
     /// Microseconds; 0 for none.
     pub(crate) read_timeout: AtomicU64,
     pub(crate) write_timeout: AtomicU64,
-    read: Mutex<ReadSide>,
+    read: Arc<ReadHalf>,
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
@@ -66,16 +73,26 @@ struct ReadSide {
     link: Slot,
     reader: Reader,
     /// The reads that wait, in order.
-    turns: VecDeque<u64>,
-    next_turn: u64,
+    turns: Waiters,
+    /// The calls that wait for a client that is on its way.
+    arriving: Waiters,
+    /// Memory to read into for those that wait.
+    spare: Vec<u8>,
     /// What a task's read has of a message whose rest was not there yet.
     stash: Stash,
+    /// A task waits for the reply of its transaction: other tasks come behind it.
+    #[cfg(feature = "tokio")]
+    transacts: bool,
 }
 
 #[derive(Debug)]
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    /// The calls that wait: writes, flushes, and those for a client that is on its way.
+    waiters: Waiters,
+    /// Where the peer is found if it is in this process.
+    seat: Option<Arc<Seat>>,
     /// The size of what a task could not write at once; there is room for tasks when that fits.
     #[cfg(feature = "tokio")]
     wanted: usize,
@@ -93,22 +110,31 @@ enum Slot {
 impl PipeStream {
     /// An end without a connection.
     pub(crate) fn new(terms: Terms, read_mode: ReadMode, state: EndState) -> Self {
+        let modes = PipeState {
+            read_mode,
+            wait_mode: WaitMode::Wait,
+        };
+        let side = ReadSide {
+            link: Slot::Absent(state),
+            reader: new_reader(&terms),
+            turns: Waiters::default(),
+            arriving: Waiters::default(),
+            spare: Vec::new(),
+            stash: Stash::default(),
+            #[cfg(feature = "tokio")]
+            transacts: false,
+        };
         Self {
             terms,
             generation: fork::generation(),
-            message_read_mode: AtomicBool::new(read_mode == ReadMode::Message),
             read_timeout: AtomicU64::new(0),
             write_timeout: AtomicU64::new(0),
-            read: Mutex::new(ReadSide {
-                link: Slot::Absent(state),
-                reader: new_reader(&terms),
-                turns: VecDeque::new(),
-                next_turn: 0,
-                stash: Stash::default(),
-            }),
+            read: Arc::new(ReadHalf::new(side, modes)),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                waiters: Waiters::default(),
+                seat: None,
                 #[cfg(feature = "tokio")]
                 wanted: 0,
             }),
@@ -120,22 +146,23 @@ impl PipeStream {
     /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
     /// the instance is connected from here on.
     pub(crate) fn expect_client(&self) {
-        lock(&self.read).link = Slot::Arriving;
+        lock(&self.read.side).link = Slot::Arriving;
         lock(&self.write).link = Slot::Arriving;
     }
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
         link.set_tasks(&self.tasks);
-        let mut read = lock(&self.read);
+        // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
-        read.stash = Stash::default();
+        let mut read = lock(&self.read.side);
         read.reader = new_reader(&self.terms);
-        // Who still waits has waited for another connection, and will find that out.
-        read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.link = Slot::Linked(Arc::clone(link));
+        write.seat = Some(Seat::take(link, &self.read));
+        read.forget_calls();
+        write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
@@ -145,13 +172,16 @@ impl PipeStream {
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link. Tasks are
-    /// woken by [`Tasks::wake`], once no lock is held.
+    /// woken by [`Tasks::wake`].
     pub(crate) fn detach(&self, state: EndState) {
-        let mut read = lock(&self.read);
+        let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
         read.link = Slot::Absent(state);
-        read.stash = Stash::default();
-        drop(read);
-        lock(&self.write).link = Slot::Absent(state);
+        write.link = Slot::Absent(state);
+        write.seat = None;
+        read.forget_calls();
+        write.forget_calls();
+        drop((read, write));
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
@@ -160,15 +190,7 @@ impl PipeStream {
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
         let [arrived, _] = &self.arrived;
         let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.read), is_on_its_way);
-        side.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`read_side`](Self::read_side), the side that writes.
-    fn write_side(&self) -> MutexGuard<'_, WriteSide> {
-        let [_, arrived] = &self.arrived;
-        let is_on_its_way = |side: &mut WriteSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.write), is_on_its_way);
+        let side = arrived.wait_while(lock(&self.read.side), is_on_its_way);
         side.unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,25 +210,6 @@ impl PipeStream {
     /// Whether this process, not a parent, opened the end.
     pub(crate) fn is_ours(&self) -> bool {
         self.check_process().is_ok()
-    }
-
-    pub(crate) fn mode(&self) -> ReadMode {
-        match self.message_read_mode.load(Ordering::Relaxed) {
-            true => ReadMode::Message,
-            false => ReadMode::Byte,
-        }
-    }
-
-    /// `SetNamedPipeHandleState`: message read mode needs a message pipe (observed 8.5).
-    pub(crate) fn set_mode(&self, mode: ReadMode) -> Result<(), Error> {
-        self.check_access(Access::WRITE_ATTRIBUTES)?;
-        self.check(Operation::SetState)?;
-        if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
-            return Err(Error::INVALID_PARAMETER);
-        }
-        self.message_read_mode
-            .store(mode == ReadMode::Message, Ordering::Relaxed);
-        Ok(())
     }
 
     /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.
@@ -253,6 +256,25 @@ impl PipeStream {
             Verdict::Fail(error) | Verdict::DrainThen(error) => error,
             Verdict::Proceed | Verdict::Succeed => Error::PIPE_NOT_CONNECTED,
         }
+    }
+}
+
+/// Who still waits has waited for another connection, and will find that out.
+impl ReadSide {
+    fn forget_calls(&mut self) {
+        self.turns.clear();
+        self.arriving.clear();
+        self.stash = Stash::default();
+        #[cfg(feature = "tokio")]
+        {
+            self.transacts = false;
+        }
+    }
+}
+
+impl WriteSide {
+    fn forget_calls(&mut self) {
+        self.waiters.clear();
     }
 }
 

@@ -11,7 +11,8 @@ use std::task::Poll;
 use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
 use ntpipe_proto::{EndState, Error, Operation, PipeType, ReadMode};
 
-use super::{PipeStream, ReadSide, Slot, WriteSide, lock};
+use super::writing::tell_reader;
+use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
 use crate::ring::{Link, Peer, Wait};
 
 /// What became of a write that did not have to wait.
@@ -28,7 +29,6 @@ pub(crate) enum Written {
 #[derive(Debug)]
 pub(crate) struct Turn {
     link: Arc<Link>,
-    turn: u64,
 }
 
 /// A flush of this connection.
@@ -48,7 +48,7 @@ const MIN_PART: usize = 4096;
 impl PipeStream {
     /// The connection, if there is one.
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        match &lock(&self.read).link {
+        match &lock(&self.read.side).link {
             Slot::Linked(link) => Some(Arc::clone(link)),
             Slot::Arriving | Slot::Absent(_) => None,
         }
@@ -58,8 +58,8 @@ impl PipeStream {
     pub(crate) fn poll_read(&self, dst: &mut [u8]) -> Result<Poll<Read>, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read);
-        if !side.turns.is_empty() {
+        let mut side = lock(&self.read.side);
+        if !side.turns.is_empty() || side.transacts {
             return Ok(Poll::Pending);
         }
         self.read_now(&mut side, dst)
@@ -80,7 +80,7 @@ impl PipeStream {
         let mode = self.mode();
         if stash.is_empty() {
             let mut op = Reading::default();
-            let read = self.try_read(link, reader, &mut op, mode, dst)?;
+            let read = try_read(link, reader, &mut op, mode, dst)?;
             if read.is_pending()
                 && let Some(taken) = dst.get(..op.filled()).filter(|taken| !taken.is_empty())
             {
@@ -95,7 +95,7 @@ impl PipeStream {
             return Ok(Poll::Ready(Read { len, more }));
         }
         let (mut op, buffer) = stash.go_on(dst.len());
-        let read = self.try_read(link, reader, &mut op, mode, buffer);
+        let read = try_read(link, reader, &mut op, mode, buffer);
         stash.set_filled(op.filled());
         match read {
             Ok(Poll::Pending) => Ok(Poll::Pending),
@@ -113,11 +113,12 @@ impl PipeStream {
 
     /// Whether a read is worth trying: there is something, or an error to tell.
     pub(crate) fn poll_readable(&self) -> Poll<()> {
-        let mut side = lock(&self.read);
+        let mut side = lock(&self.read.side);
         let ReadSide {
             link,
             reader,
             turns,
+            transacts,
             ..
         } = &mut *side;
         let link = match link {
@@ -130,7 +131,7 @@ impl PipeStream {
         }
         // An error is found again by the read.
         let is_empty = reader.is_empty(&**link).unwrap_or(false);
-        if is_empty || !turns.is_empty() {
+        if is_empty || !turns.is_empty() || *transacts {
             return Poll::Pending;
         }
         Poll::Ready(())
@@ -148,7 +149,7 @@ impl PipeStream {
         let written = self.write_now(&mut side, &link, src);
         if let Ok(Poll::Ready(_)) = written {
             side.wanted = 0;
-            link.wake_peer(Wait::DATA);
+            tell_reader(side.seat.as_ref(), &link);
         }
         written.map_err(|error| link.poison(error))
     }
@@ -221,7 +222,7 @@ impl PipeStream {
         }
         let peer = link.peer();
         let resumed = side.writer.resume(&**link, id, src);
-        link.wake_peer(Wait::DATA);
+        tell_reader(side.seat.as_ref(), link);
         match (resumed, peer) {
             (Err(error), _) => Poll::Ready(Err(link.poison(error))),
             (Ok(Poll::Ready(())), _) => Poll::Ready(Ok(())),
@@ -254,6 +255,7 @@ impl PipeStream {
             link,
             writer,
             wanted,
+            ..
         } = &mut *side;
         let link = match link {
             Slot::Linked(link) => link,
@@ -274,7 +276,7 @@ impl PipeStream {
     pub(crate) fn poll_peek(&self, dst: &mut [u8]) -> Result<Poll<Peek>, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read);
+        let mut side = lock(&self.read.side);
         if matches!(side.link, Slot::Arriving) {
             return Ok(Poll::Pending);
         }
@@ -339,7 +341,7 @@ impl PipeStream {
 
     /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
     pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
-        if matches!(lock(&self.read).link, Slot::Arriving) {
+        if matches!(lock(&self.read.side).link, Slot::Arriving) {
             return Ok(Poll::Pending);
         }
         self.check(Operation::Transact)?;
@@ -347,12 +349,12 @@ impl PipeStream {
         if !duplex || self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
-        let mut read = lock(&self.read);
         let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        if !is_empty || !read.stash.is_empty() || !read.turns.is_empty() {
+        if !is_empty || !read.stash.is_empty() || !read.turns.is_empty() || read.transacts {
             return Err(Error::PIPE_BUSY);
         }
         if self.writable_link(&write.link)?.is_none() {
@@ -360,18 +362,20 @@ impl PipeStream {
         }
         let begun = write.writer.begin(&*link, request, Charge::Uncharged);
         let begun = begun.map_err(|error| link.poison(error))?;
-        link.wake_peer(Wait::DATA);
+        read.transacts = true;
+        // Whom this serves reads at the other end.
+        drop(read);
+        tell_reader(write.seat.as_ref(), &link);
         let written = match begun {
             Begun::Done => Written::Done(request.len()),
             Begun::Pending(id) => Written::Begun(Arc::clone(&link), id),
         };
-        let turn = read.take_turn();
-        Ok(Poll::Ready((Turn { link, turn }, written)))
+        Ok(Poll::Ready((Turn { link }, written)))
     }
 
     /// The reply of a transaction.
     pub(crate) fn poll_reply(&self, turn: &Turn, reply: &mut [u8]) -> Result<Poll<Read>, Error> {
-        let mut side = lock(&self.read);
+        let mut side = lock(&self.read.side);
         if !side.link.is(&turn.link) {
             return Err(side.link.left());
         }
@@ -379,10 +383,10 @@ impl PipeStream {
     }
 
     /// A transaction is over.
-    pub(crate) fn leave(&self, turn: &Turn) {
-        let mut side = lock(&self.read);
+    pub(crate) fn end_transaction(&self, turn: &Turn) {
+        let mut side = lock(&self.read.side);
         if side.link.is(&turn.link) {
-            side.leave(turn.turn);
+            side.transacts = false;
         }
         drop(side);
         self.tasks.wake();

@@ -115,7 +115,7 @@ struct Transaction<'a, H: Holder> {
 
 impl<H: Holder> Drop for Transaction<'_, H> {
     fn drop(&mut self) {
-        self.end.pipe.leave(&self.turn);
+        self.end.pipe.end_transaction(&self.turn);
     }
 }
 
