@@ -5,9 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, End, EndState, Operation, PipeType, ReadMode};
+use ntpipe_proto::{Access, Direction, End, EndState, Operation, PipeType, ReadMode};
 
-use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::ring::{Link, Offer, Peer, Trust};
 use crate::stream::{PipeStream, Terms};
 
@@ -89,6 +89,7 @@ impl AnonymousEnd {
         let terms = Terms {
             end,
             pipe_type: PipeType::Byte,
+            direction: Direction::Inbound,
             access: match end {
                 End::Server => Access::ANONYMOUS_READ_END,
                 End::Client => Access::ANONYMOUS_WRITE_END,
@@ -128,6 +129,12 @@ impl AnonymousEnd {
         Ok(u32::from(!alone))
     }
 
+    fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.stream.queue_info()?;
+        let (info, instances) = (self.info(), self.instances()?);
+        Ok(LocalInfo::new(info, Direction::Inbound, instances, queues))
+    }
+
     fn handle_state(&self) -> io::Result<HandleState> {
         Ok(HandleState::new(self.stream.modes(), self.instances()?))
     }
@@ -157,6 +164,15 @@ impl PipeReader {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn handle_state(&self) -> io::Result<HandleState> {
         self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
     }
 
     /// Another handle for the same end.
@@ -195,6 +211,15 @@ impl PipeWriter {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn handle_state(&self) -> io::Result<HandleState> {
         self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
     }
 
     /// Another handle for the same end; the reader finds the end when the last is dropped.

@@ -4,7 +4,7 @@
 //! to wake it. A thread that has none pays for one look at a flag, and a call that does not wait
 //! for nothing.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -79,7 +79,7 @@ pub(crate) struct Blocked {
 struct Alarm(OwnedFd);
 
 thread_local! {
-    static CURRENT: OnceCell<Arc<Thread>> = const { OnceCell::new() };
+    static CURRENT: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
 }
 /// Whether any thread has a canceller.
 static IN_USE: AtomicBool = AtomicBool::new(false);
@@ -97,7 +97,12 @@ impl Canceller {
                 alarm: OnceLock::new(),
             })
         };
-        let known = CURRENT.try_with(|current| Arc::clone(current.get_or_init(new)));
+        let known = CURRENT.try_with(|current| {
+            let mut current = current.borrow_mut();
+            // In a forked child the parent's is of no use.
+            let ours = current.take().filter(|thread| thread.is_ours());
+            Arc::clone(current.insert(ours.unwrap_or_else(new)))
+        });
         Self {
             // A thread that is ending makes no more calls.
             thread: known.unwrap_or_else(|_| new()),
@@ -176,7 +181,7 @@ impl Blocked {
         if !IN_USE.load(Ordering::Relaxed) {
             return Ok(Self::NEVER);
         }
-        let thread = CURRENT.try_with(|current| current.get().map(Arc::clone));
+        let thread = CURRENT.try_with(|current| current.borrow().clone());
         let Some(thread) = thread.ok().flatten().filter(|thread| thread.is_ours()) else {
             return Ok(Self::NEVER);
         };

@@ -106,6 +106,7 @@ impl PipeStream {
     /// - `ERROR_BAD_PIPE` (230): the pipe is not duplex or not of message type, this end is not in
     ///   message read mode, or the other end is gone.
     /// - `ERROR_PIPE_BUSY` (231): there is something unread, or another thread reads.
+    /// - `ERROR_ACCESS_DENIED` (5): this end of a duplex pipe can't both read and write.
     /// - what [`read_message`](Self::read_message) and [`write_message`](Self::write_message) return.
     #[doc(alias = "TransactNamedPipe")]
     pub fn transact(&self, request: &[u8], reply: &mut [u8]) -> io::Result<ReadInfo> {
@@ -129,6 +130,18 @@ impl PipeStream {
             true => Ok(()),
             false => Err(Error::NOT_FOUND.into()),
         }
+    }
+
+    /// The rights that this end was granted, as an access mask (observed 1b, reference 0.3).
+    ///
+    /// Reading and peeking take `FILE_READ_DATA` (1), writing and flushing `FILE_WRITE_DATA` (2),
+    /// transactions both, asking for modes and properties `FILE_READ_ATTRIBUTES` (0x80), setting
+    /// modes `FILE_WRITE_ATTRIBUTES` (0x100); other calls take none. Without its right a call is
+    /// `ERROR_ACCESS_DENIED` (5), whatever the pipe's state.
+    #[doc(alias = "FileAccessInformation")]
+    #[must_use]
+    pub fn granted_access(&self) -> u32 {
+        self.terms().access.bits()
     }
 
     /// Whether reads return single messages or bytes.

@@ -150,6 +150,8 @@ fn an_end_with_calls_or_data_under_way_goes_on_waiting() {
         let mut buf = [0; 10];
         // A read waits.
         let refused = || {
+            let quota = || client.local_info().unwrap().write_quota_available;
+            until(|| quota() == QUOTA - 10);
             assert_eq!(code(server.set_wait_mode(WaitMode::NoWait)), 231);
             assert_eq!(server.wait_mode(), WaitMode::Wait);
             server.set_wait_mode(WaitMode::Wait).unwrap();

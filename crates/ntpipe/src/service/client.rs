@@ -15,6 +15,7 @@ use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
 use crate::ring::{Link, Offer, Peer};
 use crate::stream::{PipeStream, Terms, lock};
+use crate::sys::session::session_of;
 use crate::sys::socket;
 
 /// The client end of an instance.
@@ -25,6 +26,8 @@ pub(crate) struct ClientEnd {
     /// Who answered, as the kernel knows it.
     pub(crate) server_pid: u32,
     namespace: Arc<Namespace>,
+    /// Its session when the pipe was opened.
+    pub(crate) server_session: u32,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
@@ -93,6 +96,7 @@ impl ClientEnd {
         let terms = Terms {
             end: End::Client,
             pipe_type: opened.pipe_type,
+            direction: opened.direction,
             access: granted,
             reads: reads.then_some(opened.quotas.outbound),
             writes: writes.then_some(opened.quotas.inbound),
@@ -108,6 +112,7 @@ impl ClientEnd {
             own_pid,
             server_pid,
             namespace,
+            server_session: session_of(server_pid),
             name,
             link,
             control,

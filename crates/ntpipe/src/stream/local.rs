@@ -50,7 +50,7 @@ pub(super) struct ReadCall {
 }
 
 /// Below this size a buffer is worth no look at how much of it is needed.
-const AMPLE: usize = 64 * 1024;
+pub(super) const AMPLE: usize = 64 * 1024;
 
 type Seats = Mutex<HashMap<MemoryId, Weak<Seat>>>;
 
@@ -126,6 +126,11 @@ impl ReadHalf {
     pub(super) fn count(&self, side: &ReadSide) {
         self.waiting.store(side.turns.len(), Ordering::Relaxed);
         full_fence(); // pairs with the fence in `Seat::serve`
+    }
+
+    /// As [`count`](Self::count), when one has ended.
+    pub(super) fn count_down(&self, side: &ReadSide) {
+        self.waiting.store(side.turns.len(), Ordering::Relaxed);
     }
 
     /// The number that changes whenever a read that waits may have been ended by another thread.
@@ -219,7 +224,7 @@ impl ReadHalf {
 
     /// Reads were ended or have come further: their threads are to look.
     fn tell(&self, side: &ReadSide) {
-        self.waiting.store(side.turns.len(), Ordering::Relaxed);
+        self.count_down(side);
         self.served.fetch_add(1, Ordering::Release); // pairs with the Acquire in `served`
     }
 

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
 use ntpipe_proto::{
-    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+    Access, Direction, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict,
+    WaitMode,
 };
 
 use crate::ring::{Link, Pace, Peer};
@@ -20,6 +21,7 @@ mod local;
 mod modes;
 #[cfg(feature = "tokio")]
 mod polling;
+mod query;
 mod reading;
 mod stash;
 mod tasks;
@@ -29,6 +31,7 @@ mod writing;
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
 pub(crate) use polling::{Sight, Turn, Written};
+pub(crate) use query::QueueInfo;
 use reading::try_read;
 use stash::Stash;
 pub(crate) use tasks::Tasks;
@@ -41,6 +44,7 @@ pub(crate) use waiters::Waiters;
 pub(crate) struct Terms {
     pub(crate) end: End,
     pub(crate) pipe_type: PipeType,
+    pub(crate) direction: Direction,
     /// What this end may do beside reading and writing, which the quotas tell.
     pub(crate) access: Access,
     /// The quota of the lane that this end reads; `None` if the pipe has no such lane.

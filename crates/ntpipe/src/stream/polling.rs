@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
-use ntpipe_proto::{EndState, Error, Operation, PipeType, ReadMode};
+use ntpipe_proto::{Access, Direction, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
 use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
@@ -341,6 +341,11 @@ impl PipeStream {
 
     /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
     pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
+        self.check_process()?;
+        // A pipe of one direction has no end with both rights: there it is the state's fault.
+        if self.terms.direction == Direction::Duplex {
+            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
+        }
         if matches!(lock(&self.read.side).link, Slot::Arriving) {
             return Ok(Poll::Pending);
         }

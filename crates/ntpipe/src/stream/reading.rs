@@ -5,9 +5,9 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
+use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status};
 
-use super::local::ReadCall;
+use super::local::{AMPLE, ReadCall};
 use super::stash::Resumed;
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
@@ -191,6 +191,10 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
+        // A pipe of one direction has no end with both rights: there it is the state's fault.
+        if self.terms.direction == Direction::Duplex {
+            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
+        }
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);
@@ -233,7 +237,7 @@ impl PipeStream {
 
     fn leave(&self, side: &mut ReadSide, turn: u64) {
         side.turns.leave(turn);
-        self.read.count(side);
+        self.read.count_down(side);
         if side.turns.is_empty() {
             return;
         }
@@ -321,7 +325,9 @@ impl ReadSide {
         if let (Some(to), Some(part)) = (dst.get_mut(from..filled), bytes.get(from..filled)) {
             to.copy_from_slice(part);
         }
-        self.spare = bytes;
+        if bytes.len() <= AMPLE {
+            self.spare = bytes;
+        }
     }
 }
 

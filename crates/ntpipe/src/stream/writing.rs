@@ -119,9 +119,12 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
         let blocked = Blocked::enter(|| Arc::clone(link));
-        let call = side.waiters.enter();
+        let call = side.waiters.enter_write(id);
         let mut contested = None;
         let result = loop {
+            if let Some(ended) = side.waiters.take_ended(call) {
+                break ended.result.map(drop);
+            }
             if !side.link.is(link) {
                 return Err(side.link.left());
             }
@@ -197,13 +200,13 @@ impl PipeStream {
         let call = side.waiters.enter();
         let result = loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
+            let ended = side.waiters.take_ended(call);
             let poll = side.writer.poll_flush(&*link, flush);
             let failed = match peer {
+                _ if ended.is_some() => Some(Error::OPERATION_ABORTED),
                 _ if poll == Ok(Poll::Ready(())) => break Ok(()),
                 _ if poll.is_err() => Some(link.poison(Error::INVALID_DATA)),
-                Peer::Connected if side.waiters.is_cancelled(call) || blocked.is_cancelled() => {
-                    Some(Error::OPERATION_ABORTED)
-                }
+                Peer::Connected if blocked.is_cancelled() => Some(Error::OPERATION_ABORTED),
                 Peer::Connected if expired(deadline) => Some(Error::SEM_TIMEOUT),
                 Peer::Connected => None,
                 Peer::Gone => Some(Error::BROKEN_PIPE),
@@ -218,6 +221,7 @@ impl PipeStream {
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
             if !side.link.is(&link) {
+                side.waiters.take_ended(call);
                 return Err(side.link.left());
             }
         };

@@ -7,6 +7,7 @@ pub(crate) mod cpu;
 pub(crate) mod event_loop;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod session;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
