@@ -170,15 +170,37 @@ impl Control {
             self.await_answer(deadline)?;
             let _ = self.receive();
         }
-        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
-            // An owner that sends its clients away says why before they ask.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(errno) => return Err(no_answer(errno)),
-        }
+        self.send(request)?;
         *exchange = Exchange::Owed;
         self.await_answer(deadline)?;
         *exchange = Exchange::Even;
         self.receive()
+    }
+
+    fn send(&self, request: &Request) -> Result<(), Error> {
+        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
+            // An owner that sends its clients away says why before they ask.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(no_answer(errno)),
+        }
+    }
+
+    /// What to ask who waits for an instance, and how long to wait for the answer.
+    fn wait_request(
+        &self,
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> Result<(Request, Option<Instant>), Error> {
+        let default = match timeout {
+            WaitTimeout::Default => self.describe(name.folded())?.pipe.default_timeout,
+            WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
+        };
+        // The owner keeps the time, unless it is stopped.
+        let deadline = timeout
+            .duration(default)
+            .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
+        let name = name.folded().to_owned();
+        Ok((Request::Wait { name, timeout }, deadline))
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
@@ -248,22 +270,42 @@ impl Source for Watch {
 pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
     let _blocked = Blocked::enter_several();
     let control = Control::connect(&Namespace::open()?, name)?;
-    let default = match timeout {
-        WaitTimeout::Default => control.describe(name.folded())?.pipe.default_timeout,
-        WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
-    };
-    // The owner keeps the time, unless it is stopped.
-    let deadline = timeout
-        .duration(default)
-        .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
-    let request = Request::Wait {
-        name: name.folded().to_owned(),
-        timeout,
-    };
-    match control.ask(&request, deadline)?.0 {
+    let (request, deadline) = control.wait_request(name, timeout)?;
+    Ok(waited(control.ask(&request, deadline)?.0)?)
+}
+
+fn waited(reply: Reply) -> Result<(), Error> {
+    match reply {
         Reply::Ready => Ok(()),
-        Reply::Refused { error } => Err(error.into()),
-        Reply::Opened(_) | Reply::Info(_) => Err(Error::INVALID_DATA.into()),
+        Reply::Refused { error } => Err(error),
+        Reply::Opened(_) | Reply::Info(_) => Err(Error::INVALID_DATA),
+    }
+}
+
+/// A question that has been asked, for who waits for its answer without a thread.
+#[cfg(feature = "tokio")]
+pub(crate) struct Question(Control);
+
+#[cfg(feature = "tokio")]
+impl Question {
+    /// As [`wait`], up to the waiting, and when to give it up.
+    pub(crate) fn wait(
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> io::Result<(Self, Option<Instant>)> {
+        let control = Control::connect(&Namespace::open()?, name)?;
+        let (request, deadline) = control.wait_request(name, timeout)?;
+        control.send(&request)?;
+        Ok((Self(control), deadline))
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.0.socket
+    }
+
+    /// The answer, once there is something to receive.
+    pub(crate) fn answer(&self) -> Result<(), Error> {
+        waited(self.0.receive()?.0)
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) mod namespace;
 pub(crate) mod owner;
 pub(crate) mod server_end;
 mod session;
+#[cfg(feature = "tokio")]
+pub(crate) mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -55,6 +57,9 @@ pub(crate) enum Interest {
     All,
     /// Only that the other end is gone: someone else receives.
     HangUp,
+    /// Both, but only the first time.
+    #[cfg(feature = "tokio")]
+    Once,
 }
 
 impl Interest {
@@ -63,6 +68,8 @@ impl Interest {
             Self::All => EventFlags::IN | EventFlags::RDHUP,
             // Told once: it stays that way.
             Self::HangUp => EventFlags::RDHUP | EventFlags::ONESHOT,
+            #[cfg(feature = "tokio")]
+            Self::Once => EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT,
         }
     }
 }

@@ -6,15 +6,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use bytes::BufMut;
+use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitTimeout};
 
 use super::end::{End, Slot};
+use super::listener::until;
 use super::operations::{cause_of, first, first_mut};
 use super::surface::surface;
 use crate::options::{PipeInfo, PipeMode};
 use crate::pipe::{PeekInfo, ReadInfo};
+use crate::service::waiting::Waiting;
 use crate::stream::Cause;
 
 /// The client end of one instance of a named pipe.
@@ -94,6 +98,61 @@ impl ClientOptions {
         ::tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         NamedPipeClient::from_blocking(self.options.open(addr)?)
     }
+
+    /// As [`open`](Self::open), waiting up to `timeout` for an instance while all are taken;
+    /// [`Duration::MAX`] is for ever. Other tasks run meanwhile. The owner of the name tells when
+    /// there is one: nothing looks again and again.
+    ///
+    /// # Cancel safety
+    /// No instance is taken unless it is returned.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    #[doc(alias = "WaitNamedPipe")]
+    pub async fn open_wait(
+        &self,
+        addr: impl AsRef<OsStr>,
+        timeout: Duration,
+    ) -> io::Result<NamedPipeClient> {
+        let name = PipeName::from_os_str(addr.as_ref())?;
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            match self.open(&addr) {
+                Err(error) if error.win32_code() == Some(Error::PIPE_BUSY.code()) => {}
+                done => return done,
+            }
+            // What a wait finds is not reserved: another client may be faster (reference 1.5).
+            let timeout = deadline.map_or(WaitTimeout::Forever, |at| {
+                WaitTimeout::After(at.saturating_duration_since(Instant::now()))
+            });
+            let waiting = Waiting::begin(&name, timeout)?;
+            until(waiting.tasks(), || waiting.poll()).await?;
+        }
+    }
+}
+
+/// Opens a message pipe, waiting for an instance if need be, has one transaction and closes it.
+///
+/// `timeout` is for the instance, not for the reply. The rest of a reply that is longer than `reply`
+/// is lost.
+///
+/// # Cancel safety
+/// If it is given up the server may have got the request.
+///
+/// # Errors
+/// Those of [`ClientOptions::open_wait`] and [`NamedPipeClient::transact`];
+/// `ERROR_INVALID_PARAMETER` (87): the pipe is not of message type.
+#[doc(alias = "CallNamedPipe")]
+pub async fn call(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ReadInfo> {
+    let mut options = ClientOptions::new();
+    options.pipe_mode(PipeMode::Message);
+    let client = options.open_wait(addr, timeout).await?;
+    client.transact(request, reply).await
 }
 
 impl Default for ClientOptions {

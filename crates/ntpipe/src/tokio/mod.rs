@@ -30,12 +30,15 @@
 mod client;
 mod doorbell;
 mod end;
+mod listener;
 mod operations;
 mod patience;
 mod server;
 mod surface;
 
-pub use client::{ClientOptions, NamedPipeClient};
+pub use client::{ClientOptions, NamedPipeClient, call};
+pub use listener::Listener;
 pub use server::{NamedPipeServer, ServerOptions};
 
 pub use crate::options::{PipeEnd, PipeInfo, PipeMode};
+pub use crate::pipe::{PeekInfo, ReadInfo};

@@ -175,12 +175,17 @@ impl ServerOptions {
     /// Those of the blocking [`create`](crate::ServerOptions::create); outside of a runtime.
     #[doc(alias = "CreateNamedPipe")]
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {
+        NamedPipeServer::from_blocking(self.checked()?.create(addr)?)
+    }
+
+    /// The options, if a pipe can be created here. Without a runtime there must not be one even for
+    /// a moment.
+    pub(super) fn checked(&self) -> io::Result<&crate::ServerOptions> {
         if self.access_system_security {
             return Err(Error::PRIVILEGE_NOT_HELD.into());
         }
-        // Without a runtime there must not be a pipe for a moment.
         ::tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-        NamedPipeServer::from_blocking(self.options.create(addr)?)
+        Ok(&self.options)
     }
 }
 

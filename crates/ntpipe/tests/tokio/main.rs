@@ -9,4 +9,7 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod listening;
+mod load;
+mod signatures;
 mod support;
