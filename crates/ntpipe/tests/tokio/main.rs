@@ -9,6 +9,7 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod lifetime;
 mod listening;
 mod load;
 mod signatures;
