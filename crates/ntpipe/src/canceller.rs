@@ -114,7 +114,8 @@ impl Canceller {
     ///
     /// That goes for reads, writes, flushes and transactions, [`NamedPipeServer::connect`],
     /// [`Listener::accept`], [`wait`], [`call`] and opening a pipe. What becomes of data is as for
-    /// [`PipeStream::cancel_io`].
+    /// [`PipeStream::cancel_io`]. An open that is cancelled while the owner of the name is asked may
+    /// still reach it: for the server a client has come and left.
     ///
     /// # Errors
     /// - `ERROR_NOT_FOUND` (1168): the thread does not wait in such a call, or that has been

@@ -178,9 +178,10 @@ impl PipeStream {
     /// At an end that does not wait:
     /// - a read of an empty pipe is `ERROR_NO_DATA` (232). Only of a message that is longer than
     ///   the pipe's memory, and has begun to come, it waits for the rest.
-    /// - a write that would have to wait writes nothing, and returns 0 (observed 6.3). With the other
-    ///   end in this process, what its reads wait for is taken into account: it goes to them, and
-    ///   only the rest has to fit (6.5 to 6.8).
+    /// - a write that would have to wait writes nothing, and returns 0 (observed 6.3). What reads of
+    ///   the other end wait for has not to fit; if the rest does not, a byte pipe takes that part
+    ///   alone and returns its length (6.5 to 6.8). Differs from Windows: of a write that is larger
+    ///   than the pipe's memory that part counts only as far as it has room there.
     /// - [`connect`](crate::NamedPipeServer::connect) without a client is `ERROR_PIPE_LISTENING`
     ///   (536).
     /// - [`flush`](Self::flush) and the reply of [`transact`](Self::transact) are waited for as

@@ -14,6 +14,7 @@ use std::task::Poll;
 
 use ntpipe_proto::{Error, PipeState, ReadMode};
 
+use super::reading::ask_anew;
 use super::waiters::Handed;
 use super::{ReadSide, Slot, lock};
 use crate::canceller::Wake;
@@ -155,6 +156,24 @@ impl ReadHalf {
         if is_empty { turns.room() } else { 0 }
     }
 
+    /// The reads that wait for what `writer` writes ask for it, also those that spin.
+    pub(super) fn ask_of(&self, writer: &Link) {
+        let mut side = lock(&self.side);
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            turns,
+            ..
+        } = &mut *side
+        else {
+            return;
+        };
+        if link.is_peer_of(writer) && !turns.is_empty() {
+            turns.ask_all(true);
+            reader.ask(&**link, turns.asked());
+        }
+    }
+
     /// Serves the reads that wait for what `writer` writes.
     fn serve_for(&self, writer: &Link) {
         let mut side = lock(&self.side);
@@ -217,7 +236,7 @@ impl ReadHalf {
             }
         }
         if has_moved {
-            side.ask_anew(link);
+            ask_anew(reader, turns, link);
             self.tell(side);
         }
     }
@@ -238,7 +257,7 @@ impl ReadHalf {
             // A write may have counted on what was asked for: then they have it.
             match turn {
                 Some(turn) => side.turns.ask(turn, false),
-                None => side.turns.ask_none(),
+                None => side.turns.ask_all(false),
             }
             if !side.turns.is_empty() {
                 let asked = side.turns.asked();
@@ -260,9 +279,7 @@ impl ReadHalf {
             self.tell(side);
         }
         if let Slot::Linked(link) = side.link.clone() {
-            if side.turns.asked() == 0 {
-                side.reader.stop_asking(&*link);
-            }
+            ask_anew(&mut side.reader, &side.turns, &link);
             link.wake_own();
         }
         found

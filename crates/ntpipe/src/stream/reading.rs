@@ -10,7 +10,7 @@ use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Stat
 use super::local::{AMPLE, ReadCall};
 use super::stash::Resumed;
 use super::waiters::Handed;
-use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
+use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
@@ -142,10 +142,7 @@ impl PipeStream {
         }
         match try_read(link, &mut side.reader, op, self.mode(), dst)? {
             Poll::Ready(read) => Ok(read),
-            Poll::Pending => {
-                side.reader.stop_asking(&**link);
-                Err(Error::SEM_TIMEOUT)
-            }
+            Poll::Pending => Err(Error::SEM_TIMEOUT),
         }
     }
 
@@ -238,12 +235,17 @@ impl PipeStream {
     fn leave(&self, side: &mut ReadSide, turn: u64) {
         side.turns.leave(turn);
         self.read.count_down(side);
-        if side.turns.is_empty() {
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            turns,
+            ..
+        } = side
+        else {
             return;
-        }
-        if let Slot::Linked(link) = side.link.clone() {
-            side.ask_anew(&link);
-            // Also lest data is missed that came while nothing was asked for.
+        };
+        ask_anew(reader, turns, link);
+        if !turns.is_empty() {
             link.wake_own();
         }
     }
@@ -278,7 +280,7 @@ pub(super) fn try_read(
         Ok(())
     };
     let result = whole.and_then(|()| reader.read(op, link, mode, dst));
-    if result != Ok(Poll::Pending) {
+    if result.is_err() {
         reader.stop_asking(link);
     }
     if reader.position() != before {
@@ -287,19 +289,19 @@ pub(super) fn try_read(
     result.map_err(|error| link.poison(error))
 }
 
+/// One that asked has ended: the others ask as before.
+pub(super) fn ask_anew(reader: &mut Reader, turns: &Waiters, link: &Link) {
+    match turns.asked() {
+        0 => reader.stop_asking(link),
+        asked => reader.ask(link, asked),
+    }
+}
+
 impl ReadSide {
     /// Tells the writer what all reads that wait ask for, and whether this one asks too.
     fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
         self.turns.ask(turn, asks);
         self.reader.ask(link, self.turns.asked());
-    }
-
-    /// One that asked has ended: the others ask as before.
-    pub(super) fn ask_anew(&mut self, link: &Link) {
-        let asked = self.turns.asked();
-        if asked > 0 {
-            self.reader.ask(link, asked);
-        }
     }
 
     /// What other threads have done for a read that waits; the bytes go to `dst`.

@@ -145,9 +145,9 @@ impl Waiters {
         }
     }
 
-    /// No read asks for anything any more.
-    pub(super) fn ask_none(&mut self) {
-        self.calls.iter_mut().for_each(|call| call.asks = false);
+    /// As [`ask`](Self::ask), for all of them.
+    pub(super) fn ask_all(&mut self, ask: bool) {
+        self.calls.iter_mut().for_each(|call| call.asks = ask);
     }
 
     /// What all reads together ask for.

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
-use ntpipe_proto::{EndState, Error, Operation, PipeType};
+use ntpipe_proto::{EndState, Error, Operation};
 
 use super::local::Seat;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
@@ -36,35 +36,12 @@ impl PipeStream {
             link, writer, seat, ..
         } = &mut *side;
         let link = Arc::clone(self.writable(link)?);
-        let fits = writer.fits(&*link, src.len());
-        let mut src = src;
-        if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
-            let peer = seat.as_ref().and_then(|seat| seat.peer());
-            let direct = peer.map_or(0, |peer| peer.room_for(&link));
-            let rest = u64::try_from(src.len().saturating_sub(direct)).unwrap_or(u64::MAX);
-            let free = writer.free_quota(&*link);
-            if direct == 0 || rest > free.map_err(|error| link.poison(error))? {
-                if self.terms.pipe_type == PipeType::Message {
-                    return Ok(0);
-                }
-                src = src.get(..direct).unwrap_or(src);
-            }
+        if let Some(peer) = seat.as_ref().and_then(|seat| seat.peer()) {
+            peer.ask_of(&link);
         }
-        let begun = writer
-            .begin(&*link, src, Charge::Charged)
-            .map_err(|error| link.poison(error))?;
-        tell_reader(side.seat.as_ref(), &link);
-        match begun {
-            Begun::Done => Ok(src.len()),
-            // It is done by now, unless a read that it counted on was given up.
-            Begun::Pending(id) => {
-                match self.finish_write(side, &link, id, src, Some(Instant::now())) {
-                    Ok(()) => Ok(src.len()),
-                    Err(error) if error == Error::SEM_TIMEOUT => Ok(0),
-                    Err(error) => Err(error),
-                }
-            }
-        }
+        let written = writer.begin_nowait(&*link, src);
+        tell_reader(seat.as_ref(), &link);
+        written.map_err(|error| link.poison(error))
     }
 
     /// The connection to write to, or why there is none.
@@ -170,8 +147,9 @@ impl PipeStream {
         };
         side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
-        // this lock, so that they see the ring or what it is about.
-        if side.writer.has_waiters() {
+        // this lock, so that they see the ring or what it is about. A write that was taken back may
+        // have completed those behind it, which the writer then does not count any more.
+        if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
         drop(side);

@@ -61,9 +61,10 @@ pub enum Begun {
 
 /// The writer end of a lane: cursors and pending writes.
 ///
-/// Commands: [`begin`](Self::begin), [`resume`](Self::resume), [`withdraw`](Self::withdraw),
-/// [`flush`](Self::flush), [`poll_flush`](Self::poll_flush). All of them publish what they did;
-/// the caller then wakes the peer if it sleeps, and on *pending* waits until the peer has moved.
+/// Commands: [`begin`](Self::begin), [`begin_nowait`](Self::begin_nowait),
+/// [`resume`](Self::resume), [`withdraw`](Self::withdraw), [`flush`](Self::flush),
+/// [`poll_flush`](Self::poll_flush). All of them publish what they did; the caller then wakes the
+/// peer if it sleeps, and on *pending* waits until the peer has moved.
 #[derive(Debug)]
 pub struct Writer {
     pipe_type: PipeType,
