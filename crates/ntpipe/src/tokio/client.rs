@@ -26,7 +26,7 @@ use crate::stream::Cause;
 /// [`ClientOptions::open`] makes one. Dropping it closes the end: what was written stays readable
 /// for the server.
 pub struct NamedPipeClient {
-    end: Arc<End<crate::NamedPipeClient>>,
+    pub(super) end: Arc<End<crate::NamedPipeClient>>,
 }
 
 surface!(NamedPipeClient, crate::NamedPipeClient);

@@ -30,6 +30,7 @@
 mod client;
 mod doorbell;
 mod end;
+mod halves;
 mod listener;
 mod operations;
 mod patience;
@@ -37,6 +38,7 @@ mod server;
 mod surface;
 
 pub use client::{ClientOptions, NamedPipeClient, call};
+pub use halves::{OwnedReadHalf, OwnedWriteHalf};
 pub use listener::Listener;
 pub use server::{NamedPipeServer, ServerOptions};
 

@@ -26,7 +26,7 @@ use crate::stream::Cause;
 /// [`connect`](Self::connect). Dropping it closes the end: what was written stays readable for the
 /// client.
 pub struct NamedPipeServer {
-    end: Arc<End<crate::NamedPipeServer>>,
+    pub(super) end: Arc<End<crate::NamedPipeServer>>,
 }
 
 surface!(NamedPipeServer, crate::NamedPipeServer);

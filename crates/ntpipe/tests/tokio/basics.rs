@@ -99,6 +99,27 @@ in_both_runtimes! {
         assert_eq!(client.try_write(b"two").unwrap(), 3);
     }
 
+    async fn an_end_in_two_halves_is_one_end() {
+        let (server, client) = messages(4096);
+        let (mut from, mut to) = server.into_split();
+        let echo = tokio::spawn(async move {
+            tokio::io::copy(&mut from, &mut to).await.unwrap();
+            from.reunite(to).unwrap()
+        });
+        let (from, to) = client.into_split();
+        to.write_message(b"there and back").await.unwrap();
+        let mut buf = [0; 20];
+        let read = from.read_message(&mut buf).await.unwrap();
+        assert_eq!(&buf[..read.len], b"there and back");
+        // The end is open while one half is.
+        drop(from);
+        to.write_message(b"more").await.unwrap();
+        to.as_ref().flush_until_read().await.unwrap();
+        drop(to);
+        let server = echo.await.unwrap();
+        assert_eq!(server.try_read(&mut buf).unwrap(), 0);
+    }
+
     async fn a_server_waits_for_a_client_in_reads_and_writes_too() {
         let name = name();
         let mut server = ServerOptions::new().create(&name).unwrap();
