@@ -8,6 +8,7 @@
 )]
 
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ntpipe::tokio::{ClientOptions, NamedPipeServer, ServerOptions};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
 mod support;
+use support::raw::{self, Raw};
 use support::{PIPE, Scenario, bytes, hear, say, this_test};
 
 const ROUND_TRIPS: u32 = 500;
@@ -148,6 +150,50 @@ fn tasks_that_sleep_learn_of_a_death() {
             client.expect("in");
             server.expect("sleeping");
             client.kill();
+            server.finish();
+        });
+}
+
+#[test]
+fn a_peer_that_rings_all_the_time_keeps_nobody_from_running() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            run(async {
+                let server = server().await;
+                let mut buf = [0; 4];
+                let others = async {
+                    say("sleeping");
+                    for _ in 0..50 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    say("others run");
+                };
+                let (read, ()) = tokio::join!(server.read_message(&mut buf), others);
+                let code = |error: std::io::Error| ntpipe::IoErrorExt::win32_code(&error);
+                assert_eq!(read.err().and_then(code), Some(109));
+            });
+        })
+        .role("client", || {
+            let client = Raw::connect();
+            let _memory = client.attach();
+            say("in");
+            // Whatever it is, it is no message any more, and closes nothing.
+            let (garbage, memory) = ([7; 300], raw::lonely_socket());
+            let enough = std::thread::spawn(hear);
+            while !enough.is_finished() {
+                client.send(b"R", &[]).unwrap();
+                client.send(&garbage, &[memory.as_fd()]).unwrap();
+            }
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut client = stage.start("client");
+            client.expect("in");
+            server.expect("sleeping");
+            server.expect("others run");
+            client.say("enough");
+            client.finish();
             server.finish();
         });
 }

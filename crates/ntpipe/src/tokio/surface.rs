@@ -209,7 +209,7 @@ macro_rules! surface {
 
             /// Waits until the peer has read everything that was written before.
             ///
-            /// [`AsyncWriteExt::flush`](tokio::io::AsyncWriteExt::flush) does not wait.
+            /// `AsyncWriteExt::flush` does not wait.
             ///
             /// # Cancel safety
             /// It changes nothing.

@@ -63,6 +63,12 @@ fn others(server: &NamedPipeServer, client: &NamedPipeClient) {
     let name: &OsStr = "x".as_ref();
     let _: io::Result<NamedPipeServer> = ServerOptions::new().create(name);
     let _: io::Result<NamedPipeClient> = ClientOptions::new().open(name);
+    type Attributes = *mut std::ffi::c_void;
+    type Creates =
+        unsafe fn(&ServerOptions, &'static str, Attributes) -> io::Result<NamedPipeServer>;
+    type Opens = unsafe fn(&ClientOptions, &'static str, Attributes) -> io::Result<NamedPipeClient>;
+    let _: Creates = ServerOptions::create_with_security_attributes_raw;
+    let _: Opens = ClientOptions::open_with_security_attributes_raw;
     sendable::<io::Result<()>>(server.connect());
     sendable::<io::Result<Ready>>(server.ready(Interest::READABLE));
     sendable::<io::Result<()>>(server.readable());
