@@ -7,17 +7,18 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use ntpipe_proto::Error;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::PollFlags;
 
 use crate::ring::Link;
 use crate::stream::lock;
-use crate::sys::{fork, socket, win32_from_errno};
+use crate::sys::fork;
+use crate::sys::poll::{self, Alarm, Woken};
 
 /// Ends the call in which a thread waits.
 ///
@@ -75,8 +76,6 @@ pub(crate) struct Blocked {
     /// How to wake the call that this one is a part of.
     outer: Option<Arc<dyn Wake>>,
 }
-
-struct Alarm(OwnedFd);
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
@@ -238,22 +237,7 @@ impl Wake for Link {
 
 impl Wake for Alarm {
     fn wake(&self) {
-        // A full counter wakes as well.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-}
-
-impl Alarm {
-    fn new() -> Result<Self, Error> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        Ok(Self(
-            fd.map_err(|errno| win32_from_errno(errno, "eventfd"))?,
-        ))
-    }
-
-    /// It may have rung for a call that was over by then.
-    fn silence(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        self.ring();
     }
 }
 
@@ -281,11 +265,11 @@ pub(crate) fn wait_readable(
     })?;
     loop {
         blocked.check()?;
-        let alarm_fd = alarm.as_ref().map(|alarm| alarm.0.as_fd());
-        match socket::wait_readable_or(socket, alarm_fd, deadline).map_err(&failed)? {
-            socket::Woken::Readable => return Ok(()),
-            socket::Woken::TimedOut => return Err(Error::SEM_TIMEOUT),
-            socket::Woken::Alarmed => alarm.iter().for_each(|alarm| alarm.silence()),
+        let woken = poll::wait(socket, PollFlags::IN, alarm.as_deref(), deadline);
+        match woken.map_err(&failed)? {
+            Woken::Ready => return Ok(()),
+            Woken::TimedOut => return Err(Error::SEM_TIMEOUT),
+            Woken::Alarmed => alarm.iter().for_each(|alarm| alarm.silence()),
         }
     }
 }

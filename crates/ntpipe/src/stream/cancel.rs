@@ -58,6 +58,9 @@ impl WriteSide {
     ///
     /// The last first: no write is to find room because another was taken back.
     fn cancel(&mut self) -> bool {
+        if let Some(kernel) = self.link.kernel() {
+            return kernel.cancel();
+        }
         let Slot::Linked(link) = &self.link else {
             return self.waiters.cancel_all();
         };

@@ -17,6 +17,7 @@ use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod cancel;
+mod kernel;
 mod local;
 mod modes;
 #[cfg(feature = "tokio")]
@@ -28,6 +29,7 @@ mod tasks;
 mod waiters;
 mod writing;
 
+pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
 pub(crate) use polling::{Sight, Turn, Written};
@@ -109,6 +111,8 @@ enum Slot {
     /// A client has the instance, but its memory is not here yet.
     Arriving,
     Absent(EndState),
+    /// The pipe has turned into one of the kernel's.
+    Kernel(Arc<KernelEnd>),
 }
 
 impl PipeStream {
@@ -235,6 +239,11 @@ impl PipeStream {
         }
     }
 
+    /// Whether the other end is there, as far as it can be seen from here.
+    pub(crate) fn has_peer(&self) -> bool {
+        lock(&self.write).link.state() == Ok(EndState::Connected)
+    }
+
     /// The answer of the state tables, as an error or not.
     fn refusal(&self, operation: Operation, state: EndState) -> Result<(), Error> {
         match state.verdict(self.terms.end, operation) {
@@ -248,8 +257,8 @@ impl PipeStream {
         match slot {
             Slot::Linked(link) => Ok(Arc::clone(link)),
             Slot::Absent(state) => Err(self.refused(operation, *state)),
-            // Who gets a side to work with has waited until this is over.
-            Slot::Arriving => Err(Error::INTERNAL_ERROR),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => Err(Error::INTERNAL_ERROR),
         }
     }
 
@@ -288,7 +297,17 @@ impl Slot {
     fn left(&self) -> Error {
         match self {
             Self::Absent(EndState::Closing) => Error::BROKEN_PIPE,
-            Self::Absent(_) | Self::Arriving | Self::Linked(_) => Error::PIPE_NOT_CONNECTED,
+            Self::Absent(_) | Self::Arriving | Self::Linked(_) | Self::Kernel(_) => {
+                Error::PIPE_NOT_CONNECTED
+            }
+        }
+    }
+
+    /// The kernel's pipe, if it is one.
+    fn kernel(&self) -> Option<Arc<KernelEnd>> {
+        match self {
+            Self::Kernel(end) => Some(Arc::clone(end)),
+            Self::Linked(_) | Self::Arriving | Self::Absent(_) => None,
         }
     }
 
@@ -301,6 +320,7 @@ impl Slot {
         match self {
             Self::Absent(state) => Ok(*state),
             Self::Arriving => Ok(EndState::Connected),
+            Self::Kernel(end) => Ok(end.state()),
             Self::Linked(link) => match link.peer() {
                 Peer::Connected => Ok(EndState::Connected),
                 Peer::Gone => Ok(EndState::Closing),

@@ -50,7 +50,7 @@ impl PipeStream {
     pub(crate) fn link(&self) -> Option<Arc<Link>> {
         match &lock(&self.read.side).link {
             Slot::Linked(link) => Some(Arc::clone(link)),
-            Slot::Arriving | Slot::Absent(_) => None,
+            Slot::Arriving | Slot::Absent(_) | Slot::Kernel(_) => None,
         }
     }
 
@@ -76,6 +76,8 @@ impl PipeStream {
             Slot::Linked(link) => link,
             Slot::Arriving | Slot::Absent(EndState::Listening) => return Ok(Poll::Pending),
             Slot::Absent(state) => return Err(self.refused(Operation::Read, *state)),
+            // Only anonymous pipes turn into the kernel's, and tasks have none.
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
         };
         let mode = self.mode();
         if stash.is_empty() {
@@ -124,7 +126,7 @@ impl PipeStream {
         let link = match link {
             Slot::Linked(link) => link,
             Slot::Arriving | Slot::Absent(EndState::Listening) => return Poll::Pending,
-            Slot::Absent(_) => return Poll::Ready(()),
+            Slot::Absent(_) | Slot::Kernel(_) => return Poll::Ready(()),
         };
         if self.terms.reads.is_none() || link.peer() != Peer::Connected {
             return Poll::Ready(());
@@ -200,6 +202,7 @@ impl PipeStream {
             Slot::Linked(link) => link,
             Slot::Arriving | Slot::Absent(EndState::Listening) => return Ok(None),
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
         };
         match link.peer() {
             Peer::Connected => Ok(Some(Arc::clone(link))),
@@ -260,7 +263,7 @@ impl PipeStream {
         let link = match link {
             Slot::Linked(link) => link,
             Slot::Arriving | Slot::Absent(EndState::Listening) => return Poll::Pending,
-            Slot::Absent(_) => return Poll::Ready(()),
+            Slot::Absent(_) | Slot::Kernel(_) => return Poll::Ready(()),
         };
         if self.terms.writes.is_none() || link.peer() != Peer::Connected {
             return Poll::Ready(());
@@ -292,6 +295,7 @@ impl PipeStream {
         let link = match &side.link {
             Slot::Linked(link) => Arc::clone(link),
             Slot::Arriving => return Ok(Poll::Pending),
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
             Slot::Absent(state) => {
                 self.refusal(Operation::Flush, *state)?;
                 return Ok(Poll::Ready(None));

@@ -22,7 +22,7 @@ impl PipeStream {
         self.check(Operation::Query)?;
         let mut write = lock(&self.write);
         let state = write.link.state()?;
-        let is_linked = matches!(write.link, Slot::Linked(_));
+        let is_linked = matches!(write.link, Slot::Linked(_) | Slot::Kernel(_));
         let free = match self.terms.writes {
             Some(quota) => Some(write.free(state, quota)?),
             None => None,
@@ -53,6 +53,9 @@ impl PipeStream {
 impl WriteSide {
     /// The quota that is free. Reads that wait at the other end take of it (reference 2.5).
     fn free(&mut self, state: EndState, quota: u32) -> Result<u64, Error> {
+        if let Some(kernel) = self.link.kernel() {
+            return Ok(kernel.free());
+        }
         let Slot::Linked(link) = &self.link else {
             return Ok(u64::from(quota));
         };

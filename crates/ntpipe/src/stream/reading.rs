@@ -51,6 +51,10 @@ impl PipeStream {
                 return Ok(read);
             }
         }
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.read(dst, deadline, self.is_nowait());
+        }
         let link = self.linked(&side.link, Operation::Read)?;
         // Of a message that is half here the rest is on its way.
         if self.is_nowait() && op.filled() == 0 {
@@ -77,6 +81,10 @@ impl PipeStream {
                 Collected::Ended(result) => break result,
                 Collected::Waits(op) => op,
             };
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume_read(turn, dst, deadline);
+            }
             if !side.link.is(link) {
                 break Err(side.link.left());
             }
@@ -151,6 +159,9 @@ impl PipeStream {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
+        if let Some(kernel) = side.link.kernel() {
+            return kernel.peek(dst);
+        }
         let link = self.linked(&side.link, Operation::Peek)?;
         self.peek_linked(&mut side, &link, dst)
     }

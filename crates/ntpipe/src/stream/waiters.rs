@@ -103,6 +103,11 @@ impl Waiters {
         self.calls.is_empty()
     }
 
+    /// The calls, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.calls.iter().map(|call| call.id)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.calls.len()
     }

@@ -22,8 +22,7 @@ impl PipeStream {
         if self.is_nowait() {
             return self.write_nowait(src, deadline);
         }
-        self.write_charged(src, Charge::Charged, deadline)?;
-        Ok(src.len())
+        self.write_charged(src, Charge::Charged, deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
@@ -32,6 +31,10 @@ impl PipeStream {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, true);
+        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
@@ -49,8 +52,8 @@ impl PipeStream {
         let link = match slot {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            // Who gets a side to work with has waited until this is over.
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
         };
         match link.peer() {
             Peer::Connected => Ok(link),
@@ -65,20 +68,24 @@ impl PipeStream {
         src: &[u8],
         charge: Charge,
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
+        if let Some(kernel) = link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, false);
+        }
         let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
         tell_reader(seat.as_ref(), link);
         match begun {
-            Begun::Done => Ok(()),
+            Begun::Done => Ok(src.len()),
             Begun::Pending(id) => {
                 let link = Arc::clone(link);
                 self.finish_write(side, &link, id, src, deadline)
@@ -94,13 +101,17 @@ impl PipeStream {
         id: OpId,
         src: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let blocked = Blocked::enter(|| Arc::clone(link));
         let call = side.waiters.enter_write(id);
         let mut contested = None;
         let result = loop {
             if let Some(ended) = side.waiters.take_ended(call) {
-                break ended.result.map(drop);
+                break ended.result.map(|_| src.len());
+            }
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume(id, src, deadline);
             }
             if !side.link.is(link) {
                 return Err(side.link.left());
@@ -109,7 +120,7 @@ impl PipeStream {
             let resumed = side.writer.resume(&**link, id, src);
             tell_reader(side.seat.as_ref(), link);
             match resumed {
-                Ok(Poll::Ready(())) => break Ok(()),
+                Ok(Poll::Ready(())) => break Ok(src.len()),
                 Ok(Poll::Pending) => {}
                 Err(error) => break Err(link.poison(error)),
             }
@@ -166,6 +177,10 @@ impl PipeStream {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
             Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+            Slot::Kernel(kernel) => {
+                drop(side);
+                return kernel.flush(deadline);
+            }
         };
         match link.peer() {
             Peer::Connected => {}
@@ -198,6 +213,10 @@ impl PipeStream {
             drop(side);
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.flush(deadline);
+            }
             if !side.link.is(&link) {
                 side.waiters.take_ended(call);
                 return Err(side.link.left());

@@ -9,6 +9,8 @@ pub(crate) mod cpu;
 pub(crate) mod event_loop;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod pipe;
+pub(crate) mod poll;
 pub(crate) mod session;
 pub(crate) mod shm;
 pub(crate) mod signal;

@@ -223,6 +223,20 @@ impl Writer {
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
     }
 
+    /// Whether an attempt to take a pending write back has begun, and was contested.
+    #[must_use]
+    pub fn is_withdrawing(&self, id: OpId) -> bool {
+        self.pending.iter().any(|op| op.id == id && op.withdrawing)
+    }
+
+    /// How many bytes of a pending write are in the ring or have been read; `None` if it is not
+    /// pending any more.
+    #[must_use]
+    pub fn stored(&self, id: OpId) -> Option<u64> {
+        let op = self.pending.iter().find(|op| op.id == id)?;
+        Some(op.stored)
+    }
+
     /// The pending writes, in order. Whoever holds this end can go on with one of them if it has
     /// the bytes, and can take any of them back.
     pub fn pending_ids(&self) -> impl Iterator<Item = OpId> + '_ {
