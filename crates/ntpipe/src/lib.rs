@@ -56,6 +56,8 @@ mod server;
 mod service;
 mod stream;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use canceller::Canceller;
 pub use client::{NamedPipeClient, PipeEntry, call, call_timeout, info, list, wait};
