@@ -24,6 +24,9 @@ pub use outcome::{Expected, Facts, Outcome};
 mod processes;
 pub use processes::{Processes, work};
 
+mod random;
+pub use random::{Found, Random, Trial};
+
 mod runner;
 pub use runner::{Difference, Selection, Summary, drivers, run};
 

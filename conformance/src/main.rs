@@ -1,10 +1,13 @@
 //! Runs the cases from the command line and prints where a driver answers otherwise.
 #![allow(clippy::print_stdout, reason = "the output is what the program is for")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use conformance::{Selection, drivers, load, run, work};
+
+mod search;
+use search::Search;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
@@ -30,6 +33,9 @@ struct Options {
     list: bool,
     driver: Option<String>,
     case: Option<Selection>,
+    cases: Option<PathBuf>,
+    random: bool,
+    search: Search,
 }
 
 impl Options {
@@ -42,6 +48,12 @@ impl Options {
                 "--list" => options.list = true,
                 "--driver" => options.driver = Some(value()?),
                 "--case" => options.case = Some(Selection(value()?)),
+                "--cases" => options.cases = Some(value()?.into()),
+                "--random" => options.random = true,
+                "--seed" => options.search.seed = Some(number(&value()?)?),
+                "--rounds" => options.search.rounds = Some(number(&value()?)?),
+                "--minutes" => options.search.minutes = Some(number(&value()?)?),
+                "--steps" => options.search.steps = Some(number(&value()?)?),
                 _ => return Err(format!("unknown option {arg}")),
             }
         }
@@ -49,8 +61,13 @@ impl Options {
     }
 
     fn run(self) -> Result<ExitCode, String> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-        let mut cases = load(&directory).map_err(|mistake| mistake.to_string())?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        if self.random {
+            return self.search.run(&program);
+        }
+        let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let mut cases =
+            load(self.cases.as_deref().unwrap_or(&usual)).map_err(|mistake| mistake.to_string())?;
         if let Some(selection) = self.case {
             cases.retain(|case| selection.contains(&case.id()));
         }
@@ -60,7 +77,6 @@ impl Options {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut drivers = drivers(&program);
         if let Some(name) = self.driver {
             drivers.retain(|driver| driver.name() == name);
@@ -87,9 +103,21 @@ impl Options {
     }
 }
 
+fn number<T: core::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("expected a number, got {text}"))
+}
+
 const USAGE: &str = "\
-usage: conformance [--driver NAME] [--case GLOB] [--summary | --list]
+usage: conformance [--driver NAME] [--cases PATH] [--case GLOB] [--summary | --list]
+       conformance --random [--seed N] [--rounds N | --minutes M] [--steps N]
   --driver NAME  only this driver
+  --cases PATH   the cases of this file or directory
   --case GLOB    only cases whose id (see --list) matches; * and ? stand for anything
   --summary      one line for each driver, without the differences
-  --list         the ids of the cases";
+  --list         the ids of the cases
+  --random       random sequences of steps: the model and real processes must agree
+  --seed N       the seed of the first sequence; each has one more than the one before
+  --rounds N     so many sequences (1000)
+  --minutes M    sequences for so long
+  --steps N      about so many steps in each (20)";

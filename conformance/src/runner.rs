@@ -26,7 +26,7 @@ pub fn run(driver: &mut dyn Driver, cases: &[Case]) -> Summary {
 }
 
 /// Runs one case up to the first step that comes out otherwise.
-fn run_case(driver: &mut dyn Driver, case: &Case) -> Result<(), Difference> {
+pub(crate) fn run_case(driver: &mut dyn Driver, case: &Case) -> Result<(), Difference> {
     let result = run_steps(driver, case);
     driver.finish();
     result

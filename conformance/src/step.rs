@@ -146,6 +146,31 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether it may end because its time is over.
+    pub(crate) fn has_time(&self) -> bool {
+        match self {
+            Self::Connect { within }
+            | Self::Write { within, .. }
+            | Self::Read { within, .. }
+            | Self::Flush { within }
+            | Self::Transact { within, .. } => within.is_some(),
+            Self::Call { timeout, .. } | Self::Wait { timeout, .. } => {
+                *timeout != WaitTimeout::Forever
+            }
+            Self::Create(_)
+            | Self::CreatePipe { .. }
+            | Self::Open(_)
+            | Self::Disconnect
+            | Self::Close
+            | Self::Peek { .. }
+            | Self::SetMode(_)
+            | Self::Info
+            | Self::ClientProcess
+            | Self::ServerProcess
+            | Self::Kill => false,
+        }
+    }
+
     /// Whether the actor must hold an end; otherwise it must hold none.
     pub const fn needs_end(&self) -> bool {
         match self {

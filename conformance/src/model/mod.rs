@@ -41,7 +41,13 @@ impl Model {
 
     /// Begins an operation and returns its number.
     fn begin(&mut self, tag: Option<&Tag>, actor: &Label, op: &Operation) -> Result<u64, Trouble> {
-        let known = self.world.ends.contains_key(actor);
+        let exists = |end: &Label| self.world.ends.contains_key(end);
+        let (reader, writer) = actor.ends();
+        let known = if let Operation::CreatePipe { .. } = op {
+            exists(&reader) || exists(&writer)
+        } else {
+            exists(actor)
+        };
         if op.needs_end() != known {
             let state = if known { "already" } else { "not" };
             return Err(Trouble(format!("{actor} is {state} open")));
@@ -268,6 +274,31 @@ impl Model {
         }
     }
 
+    /// Does a step; one that bears a tag lets its time pass too, if `patient`.
+    pub(crate) fn attempt(&mut self, action: &Action, patient: bool) -> Result<Outcome, Trouble> {
+        match action {
+            Action::Begin {
+                tag,
+                actor,
+                operation,
+            } => {
+                let id = self.begin(tag.as_ref(), actor, operation)?;
+                if tag.is_none() || patient {
+                    self.let_time_pass(id);
+                }
+                Ok(self.outcome(id))
+            }
+            Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
+            Action::Cancel(tag) => {
+                let id = self.number(tag)?;
+                Ok(match self.give_up(id, Error::OPERATION_ABORTED) {
+                    true => Outcome::Done,
+                    false => Outcome::Failed(Error::NOT_FOUND),
+                })
+            }
+        }
+    }
+
     fn number(&self, tag: &Tag) -> Result<u64, Trouble> {
         self.tags
             .get(tag)
@@ -291,27 +322,7 @@ impl Driver for Model {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        match &step.action {
-            Action::Begin {
-                tag,
-                actor,
-                operation,
-            } => {
-                let id = self.begin(tag.as_ref(), actor, operation)?;
-                if tag.is_none() {
-                    self.let_time_pass(id);
-                }
-                Ok(self.outcome(id))
-            }
-            Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
-            Action::Cancel(tag) => {
-                let id = self.number(tag)?;
-                Ok(match self.give_up(id, Error::OPERATION_ABORTED) {
-                    true => Outcome::Done,
-                    false => Outcome::Failed(Error::NOT_FOUND),
-                })
-            }
-        }
+        self.attempt(&step.action, false)
     }
 
     fn finish(&mut self) {

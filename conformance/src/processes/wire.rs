@@ -12,18 +12,22 @@ use crate::{Facts, Outcome};
 pub(super) enum Request {
     /// Begin the operation of this step, under this number.
     Begin(u64, String),
-    /// Answer once the operation has finished.
+    /// Answer once the operation has finished, or after a while what has become of it.
     Await(u64),
     /// Answer at once what has become of the operation.
     Ask(u64),
     /// Tell whether anything moves.
     Look,
+    /// Disconnect and close all ends.
+    Release,
+    /// Forget all operations and have this suffix in names from now on.
+    Renew(String),
 }
 
 /// What a worker answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The operation has begun.
+    /// The operation has begun, or what was asked is done.
     Begun,
     /// What came of an operation.
     Outcome(Outcome),
@@ -44,6 +48,8 @@ impl fmt::Display for Request {
             Self::Await(number) => write!(f, "await {number}"),
             Self::Ask(number) => write!(f, "ask {number}"),
             Self::Look => f.write_str("look"),
+            Self::Release => f.write_str("release"),
+            Self::Renew(suffix) => write!(f, "renew {suffix}"),
         }
     }
 }
@@ -60,6 +66,8 @@ impl Request {
             "await" => Self::Await(rest.parse().ok()?),
             "ask" => Self::Ask(rest.parse().ok()?),
             "look" => Self::Look,
+            "release" => Self::Release,
+            "renew" => Self::Renew(rest.to_owned()),
             _ => return None,
         })
     }
@@ -162,6 +170,8 @@ mod tests {
             Request::Await(8),
             Request::Ask(9),
             Request::Look,
+            Request::Release,
+            Request::Renew("12".to_owned()),
         ] {
             assert_eq!(Request::parse(&request.to_string()), Some(request));
         }
