@@ -60,6 +60,7 @@ pub(super) struct Memory {
     mask: u64,
     tail: Cell<Pos>,
     offered: Cell<u64>,
+    completed: Cell<Pos>,
     taken: Cell<Taken>,
     claim: Cell<Pos>,
     asked: Cell<u64>,
@@ -110,6 +111,10 @@ impl Outgoing for Memory {
         self.tail.set(tail);
     }
 
+    fn complete(&self, to: Pos) {
+        self.completed.set(to);
+    }
+
     fn taken(&self) -> Taken {
         self.taken.get()
     }
@@ -128,6 +133,10 @@ impl Outgoing for Memory {
 impl Incoming for Memory {
     fn tail(&self) -> Pos {
         self.tail.get()
+    }
+
+    fn completed(&self) -> Pos {
+        self.completed.get()
     }
 
     fn offered(&self) -> u64 {

@@ -25,6 +25,8 @@ struct Case {
     quota: u32,
     /// Whether the writer resumes its writes after each operation, or only when told to.
     prompt: bool,
+    /// Whether both ends are saved and restored between any two operations.
+    moved: bool,
     ops: Vec<Op>,
     end: End,
 }
@@ -32,6 +34,7 @@ struct Case {
 #[derive(Clone, Debug)]
 enum Op {
     Write(Len, Charge),
+    WriteNowait(Len),
     /// Several writes of the same size, on top of each other.
     Burst(u8, u8),
     Resume(usize),
@@ -100,6 +103,7 @@ fn op() -> impl Strategy<Value = Op> {
     let charge = prop_oneof![6 => Just(Charge::Charged), 1 => Just(Charge::Uncharged)];
     prop_oneof![
         12 => (len(), charge).prop_map(|(len, charge)| Op::Write(len, charge)),
+        4 => len().prop_map(Op::WriteNowait),
         1 => (1..60_u8, 0..20_u8).prop_map(|(n, len)| Op::Burst(n, len)),
         2 => (0..8_usize).prop_map(Op::Resume),
         5 => (0..8_usize).prop_map(Op::Withdraw),
@@ -120,19 +124,20 @@ fn case() -> impl Strategy<Value = Case> {
         prop::option::of(len()).prop_map(End::KillWriter),
     ];
     let ops = prop::collection::vec(op(), 1..60);
-    (pipe_type, quota, any::<bool>(), ops, end).prop_map(|(pipe_type, quota, prompt, ops, end)| {
-        Case {
+    (pipe_type, quota, any::<(bool, bool)>(), ops, end).prop_map(
+        |(pipe_type, quota, (prompt, moved), ops, end)| Case {
             pipe_type,
             quota,
             prompt,
+            moved,
             ops,
             end,
-        }
-    })
+        },
+    )
 }
 
 fn run(case: &Case) {
-    let mut pair = Pair::new(case.pipe_type, case.quota);
+    let mut pair = Pair::new(case.pipe_type, case.quota, case.moved);
     let natural = pair.natural_mode();
     // A byte pipe has no message mode.
     let allowed = |mode| match case.pipe_type {
@@ -142,6 +147,7 @@ fn run(case: &Case) {
     for (at, op) in case.ops.iter().enumerate() {
         match *op {
             Op::Write(len, charge) => pair.write(len.data(case, at), charge),
+            Op::WriteNowait(len) => pair.write_nowait(len.data(case, at)),
             Op::Burst(n, len) => {
                 for i in 0..usize::from(n) {
                     let len = Len::Small(len.into());

@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, End, EndState, PipeType, ReadMode};
+use ntpipe_proto::{Access, End, EndState, Operation, PipeType, ReadMode};
 
-use crate::options::{PipeEnd, PipeInfo, PipeMode};
-use crate::ring::{Link, Offer, Trust};
+use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
+use crate::ring::{Link, Offer, Peer, Trust};
 use crate::stream::{PipeStream, Terms};
 
 /// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
@@ -89,7 +89,10 @@ impl AnonymousEnd {
         let terms = Terms {
             end,
             pipe_type: PipeType::Byte,
-            access: Access::READ_ATTRIBUTES | Access::WRITE_ATTRIBUTES,
+            access: match end {
+                End::Server => Access::ANONYMOUS_READ_END,
+                End::Client => Access::ANONYMOUS_WRITE_END,
+            },
             reads,
             writes,
         };
@@ -117,6 +120,19 @@ impl AnonymousEnd {
     }
 }
 
+impl AnonymousEnd {
+    /// A client whose server has closed its end finds no instance (observed 8.20).
+    fn instances(&self) -> io::Result<u32> {
+        self.stream.check(Operation::Query)?;
+        let alone = self.stream.terms().end == End::Client && self.link.peer() != Peer::Connected;
+        Ok(u32::from(!alone))
+    }
+
+    fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.stream.modes(), self.instances()?))
+    }
+}
+
 impl Drop for AnonymousEnd {
     fn drop(&mut self) {
         if self.stream.is_ours() {
@@ -131,6 +147,16 @@ impl PipeReader {
     #[must_use]
     pub fn info(&self) -> PipeInfo {
         self.end.info()
+    }
+
+    /// The modes of this end and the number of instances: 1, or 0 for a writing end whose reader is
+    /// gone (observed 8.20).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        self.end.handle_state()
     }
 
     /// Another handle for the same end.
@@ -159,6 +185,16 @@ impl PipeWriter {
     #[must_use]
     pub fn info(&self) -> PipeInfo {
         self.end.info()
+    }
+
+    /// The modes of this end and the number of instances: 1, or 0 for a writing end whose reader is
+    /// gone (observed 8.20).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        self.end.handle_state()
     }
 
     /// Another handle for the same end; the reader finds the end when the last is dropped.

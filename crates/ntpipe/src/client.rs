@@ -6,9 +6,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ntpipe_proto::{Access, Error, Operation, PipeName, ReadMode, WaitTimeout};
+use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
-use crate::options::{PipeEnd, PipeInfo};
+use crate::canceller::Blocked;
+use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
@@ -81,6 +82,15 @@ impl NamedPipeClient {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The modes of this end and the number of instances, at once.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances).
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.modes(), self.instances()?))
     }
 
     /// The process that opened this end.
@@ -180,6 +190,7 @@ impl Write for &NamedPipeClient {
 /// - `ERROR_ACCESS_DENIED` (5): it belongs to another user.
 /// - `ERROR_SEM_TIMEOUT` (121): the time is up, or the owner, perhaps a stopped process, does not
 ///   answer for 5 seconds more.
+/// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](crate::Canceller) the call.
 /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients wait already, or say nothing.
 /// - `ERROR_NOT_SUPPORTED` (50): the pipe is on another machine.
 #[doc(alias = "WaitNamedPipe")]
@@ -216,15 +227,17 @@ pub fn call(
 ) -> io::Result<ReadInfo> {
     let name = PipeName::from_os_str(addr.as_ref())?;
     let access = Access::GENERIC_READ | Access::GENERIC_WRITE;
+    let _blocked = Blocked::enter_several();
     let client = match NamedPipeClient::open(&name, access) {
         Ok(client) => client,
+        Err(error) if error.win32() == Some(Error::OPERATION_ABORTED) => return Err(error),
         // Any failure is worth one wait and one more attempt (reference 1.12).
         Err(_) => {
             wait(addr, timeout)?;
             NamedPipeClient::open(&name, access)?
         }
     };
-    client.set_mode(ReadMode::Message)?;
+    client.set_read_mode(PipeMode::Message)?;
     client.transact(request, reply)
 }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use ntpipe_proto::{
     Access, DefaultTimeout, Direction, End, Error, FirstInstance, InstanceOptions, MaxInstances,
-    PipeName, PipeType, Quotas, ReadMode, ServerMode, WaitMode, WaitTimeout,
+    PipeName, PipeState, PipeType, Quotas, ReadMode, ServerMode, WaitMode, WaitTimeout,
 };
 
+use crate::canceller::Blocked;
 use crate::client::{self, NamedPipeClient};
 use crate::server::NamedPipeServer;
 use crate::service::owner::Owner;
@@ -53,6 +54,29 @@ pub struct PipeInfo {
     pub in_buffer_size: u32,
 }
 
+/// What `GetNamedPipeHandleState` tells of one end of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandleState {
+    /// Whether reads of this end return single messages or bytes.
+    pub read_mode: PipeMode,
+    /// Whether calls of this end wait.
+    pub wait_mode: WaitMode,
+    /// How many instances the name has now; 0 for a client whose server has closed its end
+    /// (observed 8.20).
+    pub instances: u32,
+}
+
+impl HandleState {
+    pub(crate) fn new(modes: PipeState, instances: u32) -> Self {
+        Self {
+            read_mode: modes.read_mode.into(),
+            wait_mode: modes.wait_mode,
+            instances,
+        }
+    }
+}
+
 /// How to create an instance of a named pipe.
 ///
 /// ```
@@ -73,6 +97,7 @@ pub struct ServerOptions {
     outbound: bool,
     pipe_type: PipeType,
     read_mode: ReadMode,
+    wait_mode: WaitMode,
     first: bool,
     max_instances: u32,
     out_buffer_size: u32,
@@ -90,6 +115,7 @@ impl ServerOptions {
             outbound: true,
             pipe_type: PipeType::Byte,
             read_mode: ReadMode::Byte,
+            wait_mode: WaitMode::Wait,
             first: false,
             max_instances: 255,
             out_buffer_size: 65536,
@@ -102,12 +128,12 @@ impl ServerOptions {
     ///
     /// # Errors
     /// `ERROR_INVALID_PARAMETER` (87): unknown bits, no direction, or message read mode on a byte
-    /// pipe. `ERROR_NOT_SUPPORTED` (50): `PIPE_NOWAIT`, or rights that need a security descriptor.
+    /// pipe. `ERROR_NOT_SUPPORTED` (50): rights that need a security descriptor.
     #[doc(alias = "CreateNamedPipe")]
     pub fn from_flags(open_mode: u32, pipe_mode: u32) -> io::Result<Self> {
         let mode = ServerMode::from_flags(open_mode, pipe_mode)?;
         let rights = mode.extra_access.without(Access::WRITE_OWNER);
-        if mode.wait_mode == WaitMode::NoWait || !rights.is_empty() {
+        if !rights.is_empty() {
             return Err(Error::NOT_SUPPORTED.into());
         }
         Ok(Self {
@@ -115,6 +141,7 @@ impl ServerOptions {
             outbound: mode.direction.server_writes(),
             pipe_type: mode.pipe_type,
             read_mode: mode.read_mode,
+            wait_mode: mode.wait_mode,
             first: mode.first_instance,
             ..Self::new()
         })
@@ -130,6 +157,16 @@ impl ServerOptions {
     /// The server end's read mode alone.
     pub fn read_mode(&mut self, mode: PipeMode) -> &mut Self {
         self.read_mode = mode.into();
+        self
+    }
+
+    /// Whether calls of the server end wait; the client chooses for itself. See
+    /// [`PipeStream::set_wait_mode`](crate::PipeStream::set_wait_mode).
+    ///
+    /// A [`Listener`](crate::Listener) waits for clients all the same.
+    #[doc(alias = "PIPE_NOWAIT")]
+    pub fn wait_mode(&mut self, mode: WaitMode) -> &mut Self {
+        self.wait_mode = mode;
         self
     }
 
@@ -206,9 +243,14 @@ impl ServerOptions {
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {
         let name = PipeName::from_os_str(addr.as_ref())?;
         let (options, read_mode) = self.for_instance()?;
-        Ok(NamedPipeServer::new(Owner::create(
-            &name, &options, read_mode,
-        )?))
+        let end = Owner::create(&name, &options, read_mode)?;
+        end.stream.begin_with(self.wait_mode);
+        Ok(NamedPipeServer::new(end))
+    }
+
+    /// Whether calls of the server end wait at first.
+    pub(crate) fn initial_wait_mode(&self) -> WaitMode {
+        self.wait_mode
     }
 
     /// What the owner of the name needs to know, and the server end's read mode.
@@ -311,7 +353,8 @@ impl ClientOptions {
     /// Opens the pipe, waiting up to `timeout` for an instance while all are taken.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up,
+    /// `ERROR_OPERATION_ABORTED` (995) when another thread [cancels](crate::Canceller) the call.
     pub fn open_timeout(
         &self,
         addr: impl AsRef<OsStr>,
@@ -319,6 +362,7 @@ impl ClientOptions {
     ) -> io::Result<NamedPipeClient> {
         let name = PipeName::from_os_str(addr.as_ref())?;
         let deadline = Instant::now().checked_add(timeout);
+        let _blocked = Blocked::enter_several();
         loop {
             match self.open_name(&name) {
                 Err(error) if error.raw_os_error() == raw(Error::PIPE_BUSY) => {}

@@ -26,6 +26,7 @@ mod reader;
 mod record;
 #[cfg(test)]
 mod tests;
+mod words;
 mod writer;
 
 pub use reader::{Peek, Read, Reader, Reading};
@@ -49,7 +50,7 @@ pub struct Taken {
 
 /// The writer's view of a lane: its own pages, and what the reader tells in the reader's pages.
 pub trait Outgoing {
-    /// Stores the header of a record that is not published yet.
+    /// Stores the header of a record that is not published yet, or again without `WITHDRAWABLE`.
     fn store_header(&self, at: Pos, header: Header);
     /// Stores payload bytes of a record that is not published yet; never crosses the ring's end.
     fn store(&self, at: Pos, src: &[u8]);
@@ -59,11 +60,14 @@ pub trait Outgoing {
     fn offer(&self, offered: u64);
     /// Publishes everything before `tail`, with release ordering.
     fn publish(&self, tail: Pos);
+    /// Publishes that the writes that had to wait and end at or before `to` are complete, unless
+    /// they were withdrawn; with release ordering.
+    fn complete(&self, to: Pos);
     /// What the reader has taken, with acquire ordering. Unchecked.
     fn taken(&self) -> Taken;
     /// Up to where the reader is taking bytes of a pending write right now. Unchecked.
     fn claim(&self) -> Pos;
-    /// How many bytes a waiting read asks for; 0 when none waits. Unchecked.
+    /// How many bytes all waiting reads ask for; 0 when none waits. Unchecked.
     fn asked(&self) -> u64;
     /// Orders the stores before it against the loads after it.
     fn fence(&self);
@@ -73,6 +77,8 @@ pub trait Outgoing {
 pub trait Incoming {
     /// Up to where the writer has published, with acquire ordering. Unchecked.
     fn tail(&self) -> Pos;
+    /// Up to where writes that had to wait are complete. Unchecked.
+    fn completed(&self) -> Pos;
     /// The number of payload bytes that live writes have offered. Unchecked.
     fn offered(&self) -> u64;
     /// The header of the record at `at`, its flags with acquire ordering. Unchecked.
@@ -83,7 +89,7 @@ pub trait Incoming {
     fn publish(&self, taken: Taken);
     /// Publishes that the bytes before `to` are being taken.
     fn claim(&self, to: Pos);
-    /// Publishes how many bytes a waiting read asks for.
+    /// Publishes how many bytes all waiting reads ask for.
     fn ask(&self, bytes: u64);
     /// Orders the stores before it against the loads after it.
     fn fence(&self);

@@ -1,5 +1,7 @@
 //! The header of a record and what its flags mean.
 
+use super::padded;
+
 /// The size of a record's header, and the alignment of records.
 pub const HEADER: u64 = 8;
 /// The most payload that one record carries: a larger write is published piece by piece, so that
@@ -43,6 +45,11 @@ impl Header {
         self.flags & !KNOWN == 0
     }
 
+    /// Whether it can be that of a record with payload, as it was stored.
+    pub(super) fn is_payload(self) -> bool {
+        self.is_known() && !self.has(SKIP) && !self.has(WITHDRAWN)
+    }
+
     /// This header with the mark of a withdrawn record.
     #[must_use]
     pub fn withdrawn(self) -> Self {
@@ -50,6 +57,11 @@ impl Header {
             flags: self.flags | WITHDRAWN,
             ..self
         }
+    }
+
+    /// The bytes that the record takes, with header and padding.
+    pub(super) fn size(self) -> u64 {
+        self.prefix() + padded(u64::from(self.len))
     }
 
     /// The bytes between the record's beginning and its payload.

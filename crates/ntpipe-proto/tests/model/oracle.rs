@@ -61,6 +61,25 @@ impl Oracle {
         write
     }
 
+    /// How much a write takes that may not wait (reference 2.5); `asked` is what a waiting read has
+    /// room for.
+    pub(crate) fn takes_nowait(&self, len: u64, asked: u64) -> u64 {
+        let direct = if self.is_empty() { asked.min(len) } else { 0 };
+        if len - direct <= self.free_quota() && !self.is_stalled() {
+            return len;
+        }
+        match self.pipe_type {
+            PipeType::Byte => direct,
+            PipeType::Message => 0,
+        }
+    }
+
+    /// A write that did not have to wait.
+    pub(crate) fn wrote_nowait(&mut self, src: &'static [u8]) {
+        let write = self.write(src, Charge::Charged);
+        self.complete[write] = true;
+    }
+
     /// What a read into `room` bytes returns now; `None` when it has to wait.
     pub(crate) fn read(&self, mode: ReadMode, room: usize) -> Option<Expected> {
         let mut live = self.live().peekable();
@@ -174,17 +193,19 @@ impl Oracle {
         self.live().all(|e| e.write >= writes)
     }
 
-    /// Whether a ring surely holds all that is unread: only then must an engine be as prompt.
-    pub(crate) fn fits_into(&self, ring: u64) -> bool {
+    /// Whether a ring surely holds all that is unread, and `more` bytes: only then must an engine be as prompt.
+    pub(crate) fn fits_into(&self, ring: u64, more: u64) -> bool {
         // A write is cut into records of at least 4 KiB, each with up to 24 bytes around it; one
         // piece's room may be lost where the ring ends, and a smaller one where it is full.
         let used: u64 = (self.entries.iter())
             .map(|e| count(e.unread.len()))
+            .chain([more])
             .map(|len| len + (len / 4096 + 2) * 24)
             .sum();
         let fits = used + 3 * FRAGMENT <= ring;
         // A large ring is not used whole, but it has room for a quota full of any writes.
         let unread: u64 = self.entries.iter().map(|e| count(e.unread.len())).sum();
+        let unread = unread + more;
         fits && (ring <= 128 * 1024 || unread <= self.quota)
     }
 

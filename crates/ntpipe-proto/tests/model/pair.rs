@@ -17,7 +17,10 @@ pub(crate) struct Pair {
     reader: Reader,
     oracle: Oracle,
     pipe_type: PipeType,
+    quota: u32,
     capacity: u64,
+    /// Both ends are saved and restored between any two operations.
+    moved: bool,
     /// The writes that the engine has not completed: its name, the oracle's, the bytes.
     pending: Vec<(OpId, usize, &'static [u8])>,
     /// Flushes, with the number of writes that each covers.
@@ -37,7 +40,7 @@ struct Waiting {
 }
 
 impl Pair {
-    pub(crate) fn new(pipe_type: PipeType, quota: u32) -> Self {
+    pub(crate) fn new(pipe_type: PipeType, quota: u32, moved: bool) -> Self {
         let capacity = ring_capacity(quota);
         Self {
             memory: Memory::new(capacity),
@@ -45,7 +48,9 @@ impl Pair {
             reader: Reader::new(pipe_type, quota, capacity),
             oracle: Oracle::new(pipe_type, quota),
             pipe_type,
+            quota,
             capacity,
+            moved,
             pending: Vec::new(),
             flushes: Vec::new(),
             waiting: None,
@@ -59,10 +64,30 @@ impl Pair {
         self.expect_completion(write);
     }
 
+    /// Writes without waiting.
+    pub(crate) fn write_nowait(&mut self, src: &'static [u8]) {
+        self.change_hands();
+        let asked = (self.waiting.as_ref()).map_or(0, |read| read.dst.len() - read.op.filled());
+        let expected = self.oracle.takes_nowait(count(src.len()), count(asked));
+        let may_lack_room = self.lags || !self.oracle.fits_into(self.capacity, expected);
+        if src.is_empty() && may_lack_room {
+            return; // The result would not say whether there is an empty message now.
+        }
+        let written = self.writer.begin_nowait(&self.memory, src).unwrap();
+        let all = count(written) == expected;
+        let part = count(written) < expected && (written == 0 || self.pipe_type == PipeType::Byte);
+        assert!(all || (may_lack_room && part), "{written} of {expected}");
+        if written > 0 || src.is_empty() {
+            self.oracle.wrote_nowait(&src[..written]);
+            self.lags |= !self.oracle.fits_into(self.capacity, 0);
+        }
+        self.serve();
+    }
+
     /// Gives every pending write its turn, and looks at all that can be seen without moving.
     pub(crate) fn settle(&mut self) {
         self.resume_all();
-        self.lags = !self.oracle.fits_into(self.capacity);
+        self.lags = !self.oracle.fits_into(self.capacity, 0);
         for write in 0..self.oracle.written() {
             self.expect_completion(write);
         }
@@ -93,6 +118,7 @@ impl Pair {
         let Some(&(id, write, _)) = self.choose(which) else {
             return;
         };
+        self.change_hands();
         let result = self.writer.withdraw(&self.memory, id).unwrap();
         self.pending.retain(|(other, ..)| *other != id);
         match result {
@@ -151,6 +177,7 @@ impl Pair {
     }
 
     pub(crate) fn peek(&mut self, room: usize) {
+        self.change_hands();
         let (bytes, expected) = self.oracle.peek(room);
         let mut dst = vec![0; room];
         let peek = self.reader.peek(&self.memory, &mut dst).unwrap();
@@ -186,6 +213,7 @@ impl Pair {
             }
             self.expect_completion(write);
         }
+        self.change_hands();
         self.reader.writer_gone(&self.memory).unwrap();
         self.oracle.writer_gone();
         if self.lags {
@@ -221,9 +249,10 @@ impl Pair {
     }
 
     fn begin(&mut self, src: &'static [u8], charge: Charge) -> usize {
+        self.change_hands();
         let begun = self.writer.begin(&self.memory, src, charge).unwrap();
         let write = self.oracle.write(src, charge);
-        self.lags |= !self.oracle.fits_into(self.capacity);
+        self.lags |= !self.oracle.fits_into(self.capacity, 0);
         if let Begun::Pending(id) = begun {
             self.pending.push((id, write, src));
         }
@@ -238,6 +267,7 @@ impl Pair {
     }
 
     fn resume_one(&mut self, id: OpId, src: &[u8]) {
+        self.change_hands();
         if self.writer.resume(&self.memory, id, src) == Ok(Poll::Ready(())) {
             self.pending.retain(|(other, ..)| *other != id);
         }
@@ -284,11 +314,28 @@ impl Pair {
     }
 
     fn poll(&mut self, read: &mut Waiting) -> Result<Poll<ntpipe_proto::lane::Read>, Error> {
+        self.change_hands();
         self.reader
             .read(&mut read.op, &self.memory, read.mode, &mut read.dst)
     }
 
+    /// Both ends are saved and go on as what was restored.
+    fn change_hands(&mut self) {
+        if !self.moved {
+            return;
+        }
+        let mut saved = Vec::new();
+        self.writer.save(&mut saved);
+        self.writer = Writer::restore(self.pipe_type, self.quota, self.capacity, &saved).unwrap();
+        let is_ours = |id| self.pending.iter().any(|(other, ..)| *other == id);
+        assert!(self.writer.pending_ids().all(is_ours));
+        saved.clear();
+        self.reader.save(&mut saved);
+        self.reader = Reader::restore(self.pipe_type, self.quota, self.capacity, &saved).unwrap();
+    }
+
     fn poll_flushes(&mut self) {
+        self.change_hands();
         for (flush, writes) in std::mem::take(&mut self.flushes) {
             let done = self
                 .writer

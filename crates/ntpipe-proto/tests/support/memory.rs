@@ -10,6 +10,7 @@ pub(crate) struct Memory {
     ring: RefCell<Vec<u8>>,
     pub(crate) tail: Cell<u64>,
     pub(crate) offered: Cell<u64>,
+    pub(crate) completed: Cell<u64>,
     pub(crate) taken: Cell<Taken>,
     pub(crate) claim: Cell<u64>,
     pub(crate) asked: Cell<u64>,
@@ -54,6 +55,10 @@ impl Outgoing for Memory {
         self.tail.set(tail.0);
     }
 
+    fn complete(&self, to: Pos) {
+        assert!(to.0 > self.completed.replace(to.0), "told twice");
+    }
+
     fn taken(&self) -> Taken {
         self.taken.get()
     }
@@ -72,6 +77,10 @@ impl Outgoing for Memory {
 impl Incoming for Memory {
     fn tail(&self) -> Pos {
         Pos(self.tail.get())
+    }
+
+    fn completed(&self) -> Pos {
+        Pos(self.completed.get())
     }
 
     fn offered(&self) -> u64 {

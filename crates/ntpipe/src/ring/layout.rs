@@ -8,7 +8,7 @@ pub(super) const HEADER_BYTES: usize = 4096;
 /// "ntpipe" and two zeros, little endian.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"ntpipe\0\0");
 /// The version of this layout.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What an end tells about itself in [`Page::state`].
 pub(super) mod state {
@@ -59,6 +59,8 @@ pub(super) struct State {
 pub(super) struct Outgoing {
     pub(super) tail: AtomicU64,
     pub(super) offered: AtomicU64,
+    /// Up to where writes that had to wait are complete.
+    pub(super) completed: AtomicU64,
 }
 
 /// The reader of the lane in the peer's ring.
@@ -72,6 +74,7 @@ pub(super) struct Incoming {
 #[repr(C)]
 pub(super) struct Intent {
     pub(super) claim: AtomicU64,
+    /// Of all waiting reads.
     pub(super) asked: AtomicU64,
 }
 
@@ -89,5 +92,6 @@ const _: () = {
     assert!(offset_of!(Page, state) == 128 && offset_of!(Page, outgoing) == 256);
     assert!(offset_of!(Page, incoming) == 384 && offset_of!(Page, intent) == 512);
     assert!(offset_of!(Page, waiting) == 640 && offset_of!(Page, bell) == 768);
+    assert!(offset_of!(Outgoing, offered) == 8 && offset_of!(Outgoing, completed) == 16);
     assert!(offset_of!(Identity, version) == 8 && offset_of!(Identity, capacity) == 16);
 };

@@ -13,6 +13,7 @@ use super::region::Region;
 use super::spin::{Pace, Spin};
 use crate::primitive::full_fence;
 use crate::sys::cpu;
+use crate::sys::shm::MemoryId;
 
 /// This end's memory, before the peer's is known.
 #[derive(Debug)]
@@ -132,6 +133,21 @@ impl Link {
             state::DISCONNECTED => Peer::Disconnected,
             _ => Peer::Corrupt,
         }
+    }
+
+    /// Which memory this end has.
+    pub(crate) fn own_id(&self) -> MemoryId {
+        self.own.id()
+    }
+
+    /// Which memory the peer has.
+    pub(crate) fn peer_id(&self) -> MemoryId {
+        self.peer.id()
+    }
+
+    /// Whether the other is the other end of this connection, in this process too.
+    pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
+        self.own_id() == other.peer_id() && self.peer_id() == other.own_id()
     }
 
     /// The peer has lied: the connection is dead for good. Returns the error to report.
@@ -274,6 +290,16 @@ impl Outgoing for Link {
             .store(tail.0, Ordering::Release);
     }
 
+    fn complete(&self, to: Pos) {
+        // Pairs with the Acquire in the peer's `Incoming::completed`.
+        self.own
+            .page()
+            .outgoing
+            .0
+            .completed
+            .store(to.0, Ordering::Release);
+    }
+
     fn taken(&self) -> Taken {
         let incoming = &self.peer.page().incoming.0;
         // Pairs with the Release in the peer's `Incoming::publish`: a head brings its `consumed`.
@@ -302,6 +328,12 @@ impl Incoming for Link {
     fn tail(&self) -> Pos {
         // Pairs with the Release in the peer's `Outgoing::publish`.
         Pos(self.peer.page().outgoing.0.tail.load(Ordering::Acquire))
+    }
+
+    fn completed(&self) -> Pos {
+        // Pairs with the Release in the peer's `Outgoing::complete`.
+        let completed = &self.peer.page().outgoing.0.completed;
+        Pos(completed.load(Ordering::Acquire))
     }
 
     fn offered(&self) -> u64 {

@@ -17,3 +17,5 @@ mod spin;
 pub(crate) use bell::Trust;
 pub(crate) use link::{Link, Offer, Peer, Wait};
 pub(crate) use spin::Pace;
+
+pub(crate) use crate::sys::shm::MemoryId;

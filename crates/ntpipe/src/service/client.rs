@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
+use crate::canceller::{self, Blocked};
 use crate::ring::{Link, Offer, Peer};
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::socket;
@@ -169,11 +170,7 @@ impl Control {
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        match socket::wait_readable(self.socket.as_fd(), deadline) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::SEM_TIMEOUT),
-            Err(errno) => Err(no_answer(errno)),
-        }
+        canceller::wait_readable(self.socket.as_fd(), deadline, no_answer)
     }
 
     /// What the owner has answered.
@@ -236,6 +233,7 @@ impl Source for Watch {
 
 /// `WaitNamedPipe`: waits until an instance listens; reserves nothing (reference 1.5).
 pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
+    let _blocked = Blocked::enter_several();
     let control = Control::connect(&Namespace::open()?, name)?;
     let default = match timeout {
         WaitTimeout::Default => control.describe(name.folded())?.pipe.default_timeout,

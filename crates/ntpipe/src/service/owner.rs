@@ -179,6 +179,7 @@ impl Owner {
             owner: Arc::clone(self),
             stream: PipeStream::new(terms, mode, EndState::Listening),
             changed: Condvar::new(),
+            connecting: Mutex::default(),
         });
         machine.entries.insert(
             id,

@@ -3,19 +3,28 @@
 //! The lane engine does the work and says *pending*; here a thread waits: it spins for a moment,
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
-use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
+use ntpipe_proto::{
+    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+};
 
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod cancel;
+mod local;
+mod modes;
 mod reading;
+mod waiters;
 mod writing;
+
+use local::{ReadHalf, Seat};
+use reading::try_read;
+pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +48,10 @@ pub(crate) struct Terms {
 pub struct PipeStream {
     terms: Terms,
     generation: u32,
-    message_read_mode: AtomicBool,
     /// Microseconds; 0 for none.
     pub(crate) read_timeout: AtomicU64,
     pub(crate) write_timeout: AtomicU64,
-    read: Mutex<ReadSide>,
+    read: Arc<ReadHalf>,
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
@@ -54,14 +62,21 @@ struct ReadSide {
     link: Slot,
     reader: Reader,
     /// The reads that wait, in order.
-    turns: VecDeque<u64>,
-    next_turn: u64,
+    turns: Waiters,
+    /// The calls that wait for a client that is on its way.
+    arriving: Waiters,
+    /// Memory to read into for those that wait.
+    spare: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    /// The calls that wait: writes, flushes, and those for a client that is on its way.
+    waiters: Waiters,
+    /// Where the peer is found if it is in this process.
+    seat: Option<Arc<Seat>>,
 }
 
 /// The connection, or why there is none.
@@ -76,21 +91,28 @@ enum Slot {
 impl PipeStream {
     /// An end without a connection.
     pub(crate) fn new(terms: Terms, read_mode: ReadMode, state: EndState) -> Self {
+        let modes = PipeState {
+            read_mode,
+            wait_mode: WaitMode::Wait,
+        };
+        let side = ReadSide {
+            link: Slot::Absent(state),
+            reader: new_reader(&terms),
+            turns: Waiters::default(),
+            arriving: Waiters::default(),
+            spare: Vec::new(),
+        };
         Self {
             terms,
             generation: fork::generation(),
-            message_read_mode: AtomicBool::new(read_mode == ReadMode::Message),
             read_timeout: AtomicU64::new(0),
             write_timeout: AtomicU64::new(0),
-            read: Mutex::new(ReadSide {
-                link: Slot::Absent(state),
-                reader: new_reader(&terms),
-                turns: VecDeque::new(),
-                next_turn: 0,
-            }),
+            read: Arc::new(ReadHalf::new(side, modes)),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                waiters: Waiters::default(),
+                seat: None,
             }),
             arrived: Default::default(),
         }
@@ -99,27 +121,35 @@ impl PipeStream {
     /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
     /// the instance is connected from here on.
     pub(crate) fn expect_client(&self) {
-        lock(&self.read).link = Slot::Arriving;
+        lock(&self.read.side).link = Slot::Arriving;
         lock(&self.write).link = Slot::Arriving;
     }
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
-        let mut read = lock(&self.read);
+        // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
         read.reader = new_reader(&self.terms);
-        // Who still waits has waited for another connection, and will find that out.
-        read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.link = Slot::Linked(Arc::clone(link));
+        write.seat = Some(Seat::take(link, &self.read));
+        read.forget_calls();
+        write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
-        lock(&self.read).link = Slot::Absent(state);
-        lock(&self.write).link = Slot::Absent(state);
+        let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
+        read.link = Slot::Absent(state);
+        write.link = Slot::Absent(state);
+        write.seat = None;
+        read.forget_calls();
+        write.forget_calls();
+        drop((read, write));
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
@@ -128,15 +158,7 @@ impl PipeStream {
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
         let [arrived, _] = &self.arrived;
         let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.read), is_on_its_way);
-        side.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`read_side`](Self::read_side), the side that writes.
-    fn write_side(&self) -> MutexGuard<'_, WriteSide> {
-        let [_, arrived] = &self.arrived;
-        let is_on_its_way = |side: &mut WriteSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.write), is_on_its_way);
+        let side = arrived.wait_while(lock(&self.read.side), is_on_its_way);
         side.unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,25 +178,6 @@ impl PipeStream {
     /// Whether this process, not a parent, opened the end.
     pub(crate) fn is_ours(&self) -> bool {
         self.check_process().is_ok()
-    }
-
-    pub(crate) fn mode(&self) -> ReadMode {
-        match self.message_read_mode.load(Ordering::Relaxed) {
-            true => ReadMode::Message,
-            false => ReadMode::Byte,
-        }
-    }
-
-    /// `SetNamedPipeHandleState`: message read mode needs a message pipe (observed 8.5).
-    pub(crate) fn set_mode(&self, mode: ReadMode) -> Result<(), Error> {
-        self.check_access(Access::WRITE_ATTRIBUTES)?;
-        self.check(Operation::SetState)?;
-        if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
-            return Err(Error::INVALID_PARAMETER);
-        }
-        self.message_read_mode
-            .store(mode == ReadMode::Message, Ordering::Relaxed);
-        Ok(())
     }
 
     /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.
@@ -221,6 +224,20 @@ impl PipeStream {
             Verdict::Fail(error) | Verdict::DrainThen(error) => error,
             Verdict::Proceed | Verdict::Succeed => Error::PIPE_NOT_CONNECTED,
         }
+    }
+}
+
+/// Who still waits has waited for another connection, and will find that out.
+impl ReadSide {
+    fn forget_calls(&mut self) {
+        self.turns.clear();
+        self.arriving.clear();
+    }
+}
+
+impl WriteSide {
+    fn forget_calls(&mut self) {
+        self.waiters.clear();
     }
 }
 

@@ -5,9 +5,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
-use ntpipe_proto::{EndState, Error, Operation};
+use ntpipe_proto::{EndState, Error, Operation, PipeType};
 
+use super::local::Seat;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
+use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -17,8 +19,68 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
+        if self.is_nowait() {
+            return self.write_nowait(src, deadline);
+        }
         self.write_charged(src, Charge::Charged, deadline)?;
         Ok(src.len())
+    }
+
+    /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
+    /// 6.3). What reads of the other end wait for goes to them (6.5 to 6.8).
+    fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = self.write_side_by(deadline)?;
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
+        let link = Arc::clone(self.writable(link)?);
+        let fits = writer.fits(&*link, src.len());
+        let mut src = src;
+        if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
+            let peer = seat.as_ref().and_then(|seat| seat.peer());
+            let direct = peer.map_or(0, |peer| peer.room_for(&link));
+            let rest = u64::try_from(src.len().saturating_sub(direct)).unwrap_or(u64::MAX);
+            let free = writer.free_quota(&*link);
+            if direct == 0 || rest > free.map_err(|error| link.poison(error))? {
+                if self.terms.pipe_type == PipeType::Message {
+                    return Ok(0);
+                }
+                src = src.get(..direct).unwrap_or(src);
+            }
+        }
+        let begun = writer
+            .begin(&*link, src, Charge::Charged)
+            .map_err(|error| link.poison(error))?;
+        tell_reader(side.seat.as_ref(), &link);
+        match begun {
+            Begun::Done => Ok(src.len()),
+            // It is done by now, unless a read that it counted on was given up.
+            Begun::Pending(id) => {
+                match self.finish_write(side, &link, id, src, Some(Instant::now())) {
+                    Ok(()) => Ok(src.len()),
+                    Err(error) if error == Error::SEM_TIMEOUT => Ok(0),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// The connection to write to, or why there is none.
+    fn writable<'a>(&self, slot: &'a Slot) -> Result<&'a Arc<Link>, Error> {
+        let link = match slot {
+            Slot::Linked(link) => link,
+            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            // Who gets a side to work with has waited until this is over.
+            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+        };
+        match link.peer() {
+            Peer::Connected => Ok(link),
+            Peer::Gone => Err(self.refused(Operation::Write, EndState::Closing)),
+            Peer::Disconnected => Err(Error::PIPE_NOT_CONNECTED),
+            Peer::Corrupt => Err(link.poison(Error::INVALID_DATA)),
+        }
     }
 
     pub(super) fn write_charged(
@@ -29,23 +91,15 @@ impl PipeStream {
     ) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
-        let WriteSide { link, writer } = &mut *side;
-        let link = match link {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
-        match link.peer() {
-            Peer::Connected => {}
-            Peer::Gone => return Err(self.refused(Operation::Write, EndState::Closing)),
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-        }
+        let mut side = self.write_side_by(deadline)?;
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
+        let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
-        link.wake_peer(Wait::DATA);
+        tell_reader(seat.as_ref(), link);
         match begun {
             Begun::Done => Ok(()),
             Begun::Pending(id) => {
@@ -64,6 +118,8 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
+        let blocked = Blocked::enter(|| Arc::clone(link));
+        let call = side.waiters.enter();
         let mut contested = None;
         let result = loop {
             if !side.link.is(link) {
@@ -71,7 +127,7 @@ impl PipeStream {
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
-            link.wake_peer(Wait::DATA);
+            tell_reader(side.seat.as_ref(), link);
             match resumed {
                 Ok(Poll::Ready(())) => break Ok(()),
                 Ok(Poll::Pending) => {}
@@ -84,11 +140,16 @@ impl PipeStream {
                 Peer::Corrupt => break Err(link.poison(Error::INVALID_DATA)),
             }
             let mut until = deadline;
-            if expired(deadline) {
+            let given_up = if side.waiters.is_cancelled(call) || blocked.is_cancelled() {
+                Some(Error::OPERATION_ABORTED)
+            } else {
+                expired(deadline).then_some(Error::SEM_TIMEOUT)
+            };
+            if let Some(why) = given_up {
                 let withdrawal = side.writer.withdraw(&**link, id);
                 link.wake_peer(Wait::DATA);
                 match withdrawal {
-                    Ok(Withdrawal::Withdrawn) => break Err(Error::SEM_TIMEOUT),
+                    Ok(Withdrawal::Withdrawn) => break Err(why),
                     Ok(Withdrawal::Completed) => continue,
                     Err(error) => break Err(link.poison(error)),
                     Ok(Withdrawal::Contested) => {}
@@ -104,6 +165,7 @@ impl PipeStream {
             wait_for_room(link, rings, taken, until, pace(src.len(), Pace::Prompt));
             side = lock(&self.write);
         };
+        side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
         // this lock, so that they see the ring or what it is about.
         if side.writer.has_waiters() {
@@ -116,7 +178,7 @@ impl PipeStream {
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
+        let mut side = self.write_side_by(deadline)?;
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
@@ -129,13 +191,17 @@ impl PipeStream {
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
         }
         let flush = side.writer.flush();
-        loop {
+        let blocked = Blocked::enter(|| Arc::clone(&link));
+        let call = side.waiters.enter();
+        let result = loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
             let poll = side.writer.poll_flush(&*link, flush);
-            if poll.map_err(|error| link.poison(error))?.is_ready() {
-                return Ok(());
-            }
             let failed = match peer {
+                _ if poll == Ok(Poll::Ready(())) => break Ok(()),
+                _ if poll.is_err() => Some(link.poison(Error::INVALID_DATA)),
+                Peer::Connected if side.waiters.is_cancelled(call) || blocked.is_cancelled() => {
+                    Some(Error::OPERATION_ABORTED)
+                }
                 Peer::Connected if expired(deadline) => Some(Error::SEM_TIMEOUT),
                 Peer::Connected => None,
                 Peer::Gone => Some(Error::BROKEN_PIPE),
@@ -144,7 +210,7 @@ impl PipeStream {
             };
             if let Some(error) = failed {
                 side.writer.forget_flush(flush);
-                return Err(error);
+                break Err(error);
             }
             drop(side);
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
@@ -152,8 +218,18 @@ impl PipeStream {
             if !side.link.is(&link) {
                 return Err(side.link.left());
             }
-        }
+        };
+        side.waiters.leave(call);
+        result
     }
+}
+
+/// After publishing: serves the reads that wait in this process, and wakes who waits.
+fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
+    if let Some(seat) = seat {
+        seat.serve(link);
+    }
+    link.wake_peer(Wait::DATA);
 }
 
 /// Waits until the peer has taken something, or anything else has changed.

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -210,21 +210,43 @@ pub(crate) fn receive(
     }))
 }
 
-/// Waits until the socket has something to receive, or the deadline has passed: then `false`.
-pub(crate) fn wait_readable(
+/// Why [`wait_readable_or`] has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The socket has something to receive.
+    Readable,
+    /// It has not, but the alarm has rung.
+    Alarmed,
+    /// Neither before the deadline.
+    TimedOut,
+}
+
+/// Waits until the socket has something to receive, the alarm rings, or the deadline has passed.
+pub(crate) fn wait_readable_or(
     socket: BorrowedFd<'_>,
+    alarm: Option<BorrowedFd<'_>>,
     deadline: Option<Instant>,
-) -> Result<bool, Errno> {
+) -> Result<Woken, Errno> {
+    // Without an alarm the socket twice: the same answer.
+    let [mut socket, mut alarm] =
+        [socket, alarm.unwrap_or(socket)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
+        let mut fds = [socket.clone(), alarm.clone()];
         match event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(Errno::INTR) => {}
+            Ok(0) => return Ok(Woken::TimedOut),
+            Ok(_) => [socket, alarm] = fds,
+            Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         }
+        return Ok(
+            match (socket.revents().is_empty(), alarm.revents().is_empty()) {
+                (false, _) => Woken::Readable,
+                (true, false) => Woken::Alarmed,
+                (true, true) => continue,
+            },
+        );
     }
 }
 
@@ -260,6 +282,8 @@ pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) struct Lane {
     ring: [AtomicU64; 4],
     tail: AtomicU64,
     offered: AtomicU64,
+    completed: AtomicU64,
     head: AtomicU64,
     consumed: AtomicU64,
     claim: AtomicU64,
@@ -26,6 +27,7 @@ impl Lane {
             ring: [(); 4].map(|()| zero()),
             tail: zero(),
             offered: zero(),
+            completed: zero(),
             head: zero(),
             consumed: zero(),
             claim: zero(),
@@ -68,6 +70,10 @@ impl Outgoing for Lane {
         self.tail.store(tail.0, Ordering::Release); // pairs with the Acquire in `tail`
     }
 
+    fn complete(&self, to: Pos) {
+        self.completed.store(to.0, Ordering::Release); // pairs with the Acquire in `completed`
+    }
+
     fn taken(&self) -> Taken {
         // Both pair with the Releases in the reader's `publish`.
         let head = Pos(self.head.load(Ordering::Acquire));
@@ -91,6 +97,11 @@ impl Outgoing for Lane {
 impl Incoming for Lane {
     fn tail(&self) -> Pos {
         Pos(self.tail.load(Ordering::Acquire)) // pairs with the Release in the writer's `publish`
+    }
+
+    fn completed(&self) -> Pos {
+        // pairs with the Release in `complete`
+        Pos(self.completed.load(Ordering::Acquire))
     }
 
     fn offered(&self) -> u64 {

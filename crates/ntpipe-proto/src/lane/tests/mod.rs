@@ -3,8 +3,12 @@ use std::task::Poll;
 use super::*;
 use crate::{PipeType, ReadMode};
 
-#[path = "../../tests/support/memory.rs"]
+#[path = "../../../tests/support/memory.rs"]
 mod memory;
+mod nowait;
+mod save;
+mod survivor;
+mod waiting;
 
 use memory::Memory;
 
@@ -140,39 +144,6 @@ fn a_pending_write_is_visible_and_nothing_overtakes_it() {
 }
 
 #[test]
-fn a_waiting_read_lets_a_write_pass_the_quota() {
-    // observed 5.7
-    let mut pair = Pair::new(PipeType::Byte, 4);
-    assert_eq!(pair.read(3), Poll::Pending);
-    pair.reader.ask(&pair.memory, 3);
-    assert_eq!(pair.write(b"1234567"), Begun::Done);
-    pair.pending(b"8");
-    pair.reader.ask(&pair.memory, 0);
-    assert_eq!(pair.read(3), some(b"123"));
-}
-
-#[test]
-fn a_waiting_read_counts_only_with_what_it_still_takes() {
-    // observed 5.5, 5.7
-    let mut pair = Pair::new(PipeType::Message, 100);
-    let src = vec![7; 150_000];
-    let mut dst = vec![0; src.len() - 101];
-    pair.reader.ask(&pair.memory, dst.len());
-    let id = pair.pending(&src);
-    let mut op = Reading::default();
-    let lane = &pair.memory;
-    while pair
-        .reader
-        .read(&mut op, lane, ReadMode::Message, &mut dst)
-        .unwrap()
-        .is_pending()
-    {
-        assert_eq!(pair.writer.resume(lane, id, &src), Ok(Poll::Pending));
-    }
-    assert_eq!(pair.writer.resume(lane, id, &src), Ok(Poll::Pending));
-}
-
-#[test]
 fn quota_zero_is_a_rendezvous() {
     let mut pair = Pair::new(PipeType::Byte, 0);
     let id = pair.pending(b"ab");
@@ -302,23 +273,6 @@ fn a_read_learns_that_the_rest_of_its_message_was_withdrawn() {
     );
     assert_eq!(pair.write(b"next"), Begun::Done);
     assert_eq!(pair.read(9), some(b"next"));
-}
-
-#[test]
-fn a_dead_writers_pending_write_is_withdrawn_and_completed_ones_stay() {
-    // observed 10.10
-    let mut pair = Pair::new(PipeType::Message, 4);
-    assert_eq!(pair.write(b"done"), Begun::Done);
-    pair.pending(b"pending");
-    assert_eq!(pair.write(b""), Begun::Done);
-    pair.reader.writer_gone(&pair.memory).unwrap();
-    assert_eq!(pair.read(9), some(b"done"));
-    assert_eq!(pair.read(9), some(b""));
-    let mut op = Reading::default();
-    let end = pair
-        .reader
-        .read(&mut op, &pair.memory, ReadMode::Message, &mut [0; 9]);
-    assert_eq!(end, Err(Error::BROKEN_PIPE));
 }
 
 #[test]
@@ -491,29 +445,6 @@ fn a_full_buffer_in_the_middle_of_a_message_waits_for_nothing() {
 }
 
 #[test]
-fn a_waiting_read_that_takes_an_empty_message_lets_no_other_write_pass_the_quota() {
-    let mut pair = Pair::new(PipeType::Message, 0);
-    assert_eq!(pair.read(100), Poll::Pending);
-    pair.reader.ask(&pair.memory, 100);
-    assert_eq!(pair.write(b""), Begun::Done);
-    let id = pair.pending(b"later");
-    assert_eq!(pair.read(100), some(b""));
-    pair.reader.stop_asking(&pair.memory);
-    assert_eq!(pair.resume(id, b"later"), Poll::Pending);
-}
-
-#[test]
-fn a_write_that_counted_on_a_read_that_gave_up_outlives_its_writer() {
-    let mut pair = Pair::new(PipeType::Byte, 0);
-    assert_eq!(pair.read(4), Poll::Pending);
-    pair.reader.ask(&pair.memory, 4);
-    assert_eq!(pair.write(b"done"), Begun::Done);
-    pair.reader.ask(&pair.memory, 0);
-    pair.reader.writer_gone(&pair.memory).unwrap();
-    assert_eq!(pair.read(4), some(b"done"));
-}
-
-#[test]
 fn a_reader_never_sees_a_message_with_a_hole() {
     // Whoever finds a mark finds all records behind it marked too.
     let mut pair = Pair::new(PipeType::Message, 1000);
@@ -528,14 +459,4 @@ fn a_reader_never_sees_a_message_with_a_hole() {
         marks.len() > 1 && marks.windows(2).all(|pair| pair[0] > pair[1]),
         "{marks:?}"
     );
-}
-
-#[test]
-fn a_waiting_read_asks_for_nothing_once_it_has_a_whole_write() {
-    let mut pair = Pair::new(PipeType::Message, 0);
-    pair.reader.ask(&pair.memory, 100);
-    assert_eq!(pair.write(b"short"), Begun::Done);
-    assert_eq!(pair.read(100), some(b"short"));
-    assert_eq!(pair.memory.asked.get(), 0);
-    pair.pending(b"the next read's");
 }

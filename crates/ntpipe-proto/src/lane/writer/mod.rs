@@ -1,10 +1,19 @@
-//! The writer's half of a lane.
+//! The writer's half of a lane: storing writes.
 
 use std::{collections::VecDeque, task::Poll};
 
 use super::record::{FIRST, LAST, LONG, SKIP, TOTAL, UNCHARGED, WITHDRAWABLE};
 use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType};
+
+mod flush;
+mod nowait;
+mod save;
+mod withdraw;
+
+pub use flush::Flush;
+use flush::Flushing;
+pub use withdraw::Withdrawal;
 
 /// Below this size a piece of a larger write waits for more room.
 const MIN_PIECE: u64 = 4096;
@@ -23,9 +32,22 @@ pub enum Charge {
     Uncharged,
 }
 
-/// A write that is pending.
+/// A write that is pending: a number that no other write or flush of this lane has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(u64);
+
+impl From<OpId> for u64 {
+    fn from(id: OpId) -> Self {
+        id.0
+    }
+}
+
+impl From<u64> for OpId {
+    /// The name that became this number; of another number the writer knows no write.
+    fn from(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 /// What became of a write that has just begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +57,6 @@ pub enum Begun {
     /// It is pending: go on with [`Writer::resume`], or take it back with [`Writer::withdraw`].
     Pending(OpId),
 }
-
-/// What became of an attempt to take a pending write back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// It had completed before: nothing is taken back.
-    Completed,
-    /// Its unread rest is gone (observed 10.9).
-    Withdrawn,
-    /// The reader is taking bytes of it at this moment: try again when it has moved.
-    Contested,
-}
-
-/// A flush that waits until everything written before it has been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flush(u64);
 
 /// The writer end of a lane: cursors and pending writes.
 ///
@@ -66,6 +73,8 @@ pub struct Writer {
     /// The reader's cursors as last seen, checked.
     taken: Taken,
     offered: u64,
+    /// Where the last write ends that had to wait and has completed.
+    completed: u64,
     next_id: u64,
     pending: VecDeque<Pending>,
     /// Uncharged writes that may be unread: end offset and length.
@@ -94,15 +103,6 @@ struct Pending {
     records: VecDeque<(u64, Header)>,
 }
 
-#[derive(Debug)]
-struct Flushing {
-    id: u64,
-    /// The last write that it covers.
-    last: OpId,
-    /// The position that the reader must reach for those that are wholly stored.
-    at: u64,
-}
-
 impl Writer {
     /// A writer at the beginning of an empty lane.
     #[must_use]
@@ -115,6 +115,7 @@ impl Writer {
             tail: 0,
             taken: Taken::default(),
             offered: 0,
+            completed: 0,
             next_id: 0,
             pending: VecDeque::new(),
             uncharged: VecDeque::new(),
@@ -145,27 +146,8 @@ impl Writer {
             return Ok(Begun::Done);
         }
         self.refresh(lane)?;
-        self.offered += len;
-        lane.offer(self.offered);
-        let id = OpId(self.next_id);
-        self.next_id += 1;
-        let mut op = Pending {
-            id,
-            charge,
-            len,
-            due: self.offered,
-            stored: 0,
-            whole: false,
-            withdrawing: false,
-            flags: 0,
-            after: self.live_end,
-            end: 0,
-            records: VecDeque::new(),
-        };
-        if op.is_uncharged() {
-            self.uncharged.push_back((op.due, len));
-            op.flags = UNCHARGED;
-        }
+        let mut op = self.start(lane, len, charge);
+        let id = op.id;
         if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
             op.flags |= WITHDRAWABLE;
         }
@@ -189,7 +171,7 @@ impl Writer {
         src: &[u8],
     ) -> Result<Poll<()>, Error> {
         self.refresh(lane)?;
-        self.settle(0);
+        self.settle(lane, 0);
         let unstored = self.pending.iter().position(|op| !op.whole);
         if let Some(at) = unstored
             && self.pending.get(at).is_some_and(|op| op.id == id)
@@ -199,62 +181,19 @@ impl Writer {
             self.pending.insert(at, op);
             stored?;
             self.refresh(lane)?;
-            self.settle(0);
+            self.settle(lane, 0);
         }
         if self.pending.iter().any(|op| op.id == id) {
             // A waiting read takes from the first write directly (observed 5.7). The fence orders
             // our tail before its question: a read that is given up looks at the tail once more.
             lane.fence();
             self.refresh(lane)?;
-            self.settle(lane.asked());
+            self.settle(lane, lane.asked());
         }
         Ok(match self.pending.iter().any(|op| op.id == id) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         })
-    }
-
-    /// Takes a pending write's unread rest back, also when half of it was read (observed 10.9).
-    ///
-    /// Mark, full fence, look at the reader's claim; the reader claims, full fence, looks at the
-    /// mark: one always sees the other. A reader that sees the mark gives way; a writer that sees
-    /// the claim waits until the reader has decided, which takes it no system call.
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
-    pub fn withdraw(&mut self, lane: &impl Outgoing, id: OpId) -> Result<Withdrawal, Error> {
-        self.refresh(lane)?;
-        if self.pending.iter().any(|op| op.id == id && !op.withdrawing) {
-            lane.fence();
-            self.refresh(lane)?;
-            self.settle(lane.asked());
-        }
-        let Some(at) = self.pending.iter().position(|op| op.id == id) else {
-            return Ok(Withdrawal::Completed);
-        };
-        let head = self.taken.head.0;
-        let Some(op) = self.pending.get_mut(at) else {
-            return Ok(Withdrawal::Completed);
-        };
-        op.prune(head);
-        op.withdrawing = true;
-        // The last first: a reader that finds a mark finds all behind it too, and so never a message
-        // with a hole.
-        for (start, header) in op.records.iter().rev() {
-            lane.mark_withdrawn(Pos(*start), *header);
-        }
-        let range = op.range();
-        lane.fence(); // pairs with the reader's fence between its claim and its look at the mark
-        let claim = lane.claim();
-        self.refresh(lane)?;
-        if let Some((first, last)) = range
-            && claim > self.taken.head
-            && claim.0 > first
-            && claim.0 <= last
-        {
-            return Ok(Withdrawal::Contested);
-        }
-        self.remove(lane, at)
     }
 
     /// Whether a write of `len` bytes would complete at once without a waiting read.
@@ -263,9 +202,15 @@ impl Writer {
     /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
     pub fn fits(&mut self, lane: &impl Outgoing, len: usize) -> Result<bool, Error> {
         self.refresh(lane)?;
-        self.settle(0);
+        self.settle(lane, 0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// The pending writes, in order. Whoever holds this end can go on with one of them if it has
+    /// the bytes, and can take any of them back.
+    pub fn pending_ids(&self) -> impl Iterator<Item = OpId> + '_ {
+        self.pending.iter().map(|op| op.id)
     }
 
     /// Whether writes or flushes wait, to whom the end of another may matter.
@@ -283,41 +228,30 @@ impl Writer {
         Ok(self.quota.saturating_sub(self.unread_charged(self.offered)))
     }
 
-    /// Starts a flush: it is done once everything written before it has been read (observed 9.12).
-    #[must_use]
-    pub fn flush(&mut self) -> Flush {
-        let id = self.next_id;
+    /// A write of `len` bytes, offered and not stored yet.
+    fn start(&mut self, lane: &impl Outgoing, len: u64, charge: Charge) -> Pending {
+        self.offered += len;
+        lane.offer(self.offered);
+        let id = OpId(self.next_id);
         self.next_id += 1;
-        self.flushes.push(Flushing {
+        let mut op = Pending {
             id,
-            last: OpId(id),
-            at: self.live_end,
-        });
-        Flush(id)
-    }
-
-    /// Whether a flush is done; writes that were withdrawn meanwhile don't count (observed 9.15).
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
-    pub fn poll_flush(&mut self, lane: &impl Outgoing, flush: Flush) -> Result<Poll<()>, Error> {
-        self.refresh(lane)?;
-        let Some(at) = self.flushes.iter().position(|f| f.id == flush.0) else {
-            return Ok(Poll::Ready(()));
+            charge,
+            len,
+            due: self.offered,
+            stored: 0,
+            whole: false,
+            withdrawing: false,
+            flags: 0,
+            after: self.live_end,
+            end: 0,
+            records: VecDeque::new(),
         };
-        let done = self.flushes.get(at).is_none_or(|f| {
-            self.taken.head.0 >= f.at && !self.pending.iter().any(|op| op.id < f.last && !op.whole)
-        });
-        if !done {
-            return Ok(Poll::Pending);
+        if op.is_uncharged() {
+            self.uncharged.push_back((op.due, len));
+            op.flags = UNCHARGED;
         }
-        self.flushes.swap_remove(at);
-        Ok(Poll::Ready(()))
-    }
-
-    /// Gives a flush up.
-    pub fn forget_flush(&mut self, flush: Flush) {
-        self.flushes.retain(|f| f.id != flush.0);
+        op
     }
 
     /// The path of most writes: one record, within the quota, and room for it.
@@ -338,6 +272,12 @@ impl Writer {
                 return Ok(false);
             }
         }
+        self.store_record(lane, src)
+    }
+
+    /// Stores a whole write of at most [`FRAGMENT`] bytes as one record, if it has room.
+    fn store_record(&mut self, lane: &impl Outgoing, src: &[u8]) -> Result<bool, Error> {
+        let len = count(src.len());
         if !self.make_room(lane, HEADER + len, len)? {
             return Ok(false);
         }
@@ -354,8 +294,8 @@ impl Writer {
         lane.store(Pos(self.tail + HEADER), src);
         self.tail += HEADER + padded(len);
         self.live_end = self.tail;
-        self.offered = end;
-        lane.offer(end);
+        self.offered += len;
+        lane.offer(self.offered);
         lane.publish(Pos(self.tail));
         Ok(true)
     }
@@ -387,6 +327,10 @@ impl Writer {
             }
             if piece == rest {
                 flags |= LAST;
+                if op.never_waits() && op.flags & WITHDRAWABLE != 0 {
+                    flags &= !WITHDRAWABLE;
+                    op.keep_for_good(lane);
+                }
             }
             let Ok(len) = u32::try_from(piece) else {
                 return Err(Error::INTERNAL_ERROR);
@@ -496,16 +440,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets go of the pending writes that are complete.
-    fn settle(&mut self, asked: u64) {
+    /// Lets go of the pending writes that are complete, and tells so.
+    fn settle(&mut self, lane: &impl Outgoing, asked: u64) {
         let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|op| op.withdrawing || !op.whole || !self.is_within(op, asked));
+        let mut completed = self.completed;
+        pending.retain(|op| {
+            let done = op.whole && !op.withdrawing && self.is_within(op, asked);
+            // All charged writes before this one are complete too, or withdrawn. What never waits
+            // completes out of turn, but its records say so themselves.
+            if done && !op.never_waits() && op.flags & WITHDRAWABLE != 0 {
+                completed = completed.max(op.end);
+            }
+            !done
+        });
         self.pending = pending;
+        if completed != self.completed {
+            self.completed = completed;
+            lane.complete(Pos(completed));
+        }
     }
 
     /// The inequality: whether what is unread up to the end of `op` is within the quota.
     fn is_within(&self, op: &Pending, asked: u64) -> bool {
-        if op.charge == Charge::Uncharged || op.len == 0 {
+        if op.never_waits() {
             return true;
         }
         // A waiting read takes from one write only, and nothing is before that one.
@@ -523,59 +480,6 @@ impl Writer {
             .sum();
         end.saturating_sub(consumed).saturating_sub(uncharged)
     }
-
-    /// Removes a write whose unread rest no reader will take.
-    fn remove(&mut self, lane: &impl Outgoing, at: usize) -> Result<Withdrawal, Error> {
-        let Some(op) = self.pending.remove(at) else {
-            return Ok(Withdrawal::Completed);
-        };
-        let taken = self
-            .taken
-            .consumed
-            .saturating_sub(op.due - op.len)
-            .min(op.len);
-        let rest = op.len - taken;
-        for later in self.pending.iter_mut().skip(at) {
-            later.due -= rest;
-            if later.after == op.end && op.whole {
-                later.after = op.after;
-            }
-        }
-        if op.is_uncharged() {
-            self.uncharged.retain(|(end, _)| *end != op.due);
-        }
-        for (end, _) in self.uncharged.iter_mut().filter(|(end, _)| *end > op.due) {
-            *end -= rest;
-        }
-        if op.whole {
-            for flush in self.flushes.iter_mut().filter(|f| f.at == op.end) {
-                flush.at = op.after;
-            }
-            if self.live_end == op.end {
-                self.live_end = op.after;
-            }
-        }
-        self.offered -= rest;
-        lane.offer(self.offered);
-        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER, 0)? {
-            // A reader in the middle of the message learns that no more of it will come.
-            let cut = Header {
-                len: 0,
-                flags: LAST | op.flags,
-            }
-            .withdrawn();
-            lane.store_header(Pos(self.tail), cut);
-            self.tail += HEADER;
-            lane.publish(Pos(self.tail));
-        }
-        self.settle(0);
-        let completed = op.whole && rest == 0 && op.len > 0;
-        Ok(if completed {
-            Withdrawal::Completed
-        } else {
-            Withdrawal::Withdrawn
-        })
-    }
 }
 
 impl Pending {
@@ -584,23 +488,26 @@ impl Pending {
         self.charge == Charge::Uncharged && self.len > 0
     }
 
-    /// Forgets the records that are wholly read.
-    fn prune(&mut self, head: u64) {
-        while self.records.front().is_some_and(|(start, header)| {
-            start + header.prefix() + padded(u64::from(header.len)) <= head
-        }) {
-            self.records.pop_front();
+    /// Whether it is complete as soon as it is wholly stored.
+    fn never_waits(&self) -> bool {
+        self.charge == Charge::Uncharged || self.len == 0
+    }
+
+    /// Its last record is about to make it complete: the ones before can't be withdrawn any more.
+    /// A reader that has not seen that yet claims in vain.
+    fn keep_for_good(&self, lane: &impl Outgoing) {
+        for (start, header) in &self.records {
+            let flags = header.flags & !WITHDRAWABLE;
+            lane.store_header(Pos(*start), Header { flags, ..*header });
         }
     }
 
-    /// Where its unread records lie.
-    fn range(&self) -> Option<(u64, u64)> {
-        let (first, _) = self.records.front()?;
-        let (last, header) = self.records.back()?;
-        Some((
-            *first,
-            last + header.prefix() + padded(u64::from(header.len)),
-        ))
+    /// Forgets the records that are wholly read.
+    fn prune(&mut self, head: u64) {
+        let is_read = |(start, header): &(u64, Header)| start + header.size() <= head;
+        while self.records.front().is_some_and(is_read) {
+            self.records.pop_front();
+        }
     }
 }
 

@@ -1,10 +1,17 @@
-//! The reader's half of a lane.
+//! The reader's half of a lane: taking bytes.
 
 use std::task::Poll;
 
-use super::record::{FIRST, LAST, LONG, SKIP, UNCHARGED, WITHDRAWABLE, WITHDRAWN};
+use super::record::{FIRST, LAST, LONG, SKIP, WITHDRAWABLE, WITHDRAWN};
 use super::{CORRUPT, HEADER, Header, Incoming, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType, ReadMode};
+
+mod peek;
+mod save;
+mod survivor;
+
+pub use peek::Peek;
+use survivor::Gone;
 
 /// What a finished read returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,34 +21,6 @@ pub struct Read {
     /// The message has more bytes than the buffer: the next read goes on with it. Windows calls it
     /// `ERROR_MORE_DATA` (234); it is no error.
     pub more: bool,
-}
-
-/// What a peek found (observed 7, reference 1.10).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Peek {
-    /// Bytes that were copied; they stay in the pipe.
-    pub len: usize,
-    /// All unread bytes, of pending writes too.
-    pub available: u64,
-    /// The unread bytes of the first message behind those copied; 0 on a byte pipe.
-    pub left: u64,
-    /// Unread messages, a half-read one included; 0 on a byte pipe.
-    pub messages: u32,
-}
-
-impl Peek {
-    /// What `PeekNamedPipe` says is left of this message, on a pipe of this type.
-    ///
-    /// For a byte pipe that is nothing less what was copied, which wraps around (observed 7.2).
-    #[doc(alias = "lpBytesLeftThisMessage")]
-    #[must_use]
-    pub fn left_this_message(&self, pipe_type: PipeType) -> u32 {
-        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        match pipe_type {
-            PipeType::Byte => low(count(self.len)).wrapping_neg(),
-            PipeType::Message => low(self.left),
-        }
-    }
 }
 
 /// A read under way: what it has already copied of the message.
@@ -77,9 +56,10 @@ pub struct Reader {
     within_message: bool,
     /// The bytes of the message under way that were not taken, as its writer announced them.
     message_left: u64,
+    /// What all waiting reads ask for.
     asked: u64,
-    /// What it asked for before it gave up.
-    credit: u64,
+    /// What the read that is under way asks for of that; it does while it is under way only.
+    share: u64,
     gone: Option<Gone>,
 }
 
@@ -91,15 +71,6 @@ struct Record {
     /// The length of the whole write, if this is its first record.
     total: u64,
     taken: u64,
-}
-
-/// What a writer that is gone has left behind: what it had not completed is withdrawn.
-#[derive(Clone, Copy, Debug)]
-struct Gone {
-    /// From here on, writes that the quota counts had not completed.
-    incomplete: u64,
-    /// From here on, nothing is whole.
-    torn: u64,
 }
 
 impl Record {
@@ -116,7 +87,7 @@ impl Record {
     }
 
     fn end(&self) -> u64 {
-        self.payload() + padded(self.len())
+        self.start + self.header.size()
     }
 
     fn is_last(&self) -> bool {
@@ -139,7 +110,7 @@ impl Reader {
             within_message: false,
             message_left: 0,
             asked: 0,
-            credit: 0,
+            share: 0,
             gone: None,
         }
     }
@@ -170,6 +141,8 @@ impl Reader {
             }
             op.filled = len;
         }
+        // Waiting reads are served in order, so that this is the first of them.
+        self.share = self.asked.min(count(dst.len().saturating_sub(op.filled)));
         let before = self.head;
         // A writer that withdraws each record as it is claimed must not keep us for ever: it is
         // pending after one ring of them, and the caller looks again before it sleeps.
@@ -178,6 +151,9 @@ impl Reader {
             ReadMode::Byte => self.read_bytes(op, lane, dst, limit),
             ReadMode::Message => self.read_message(op, lane, dst, limit),
         };
+        if let Ok(Poll::Ready(_)) = result {
+            self.lower_asked(lane, self.share);
+        }
         if self.head != before {
             self.publish(lane);
         }
@@ -185,60 +161,6 @@ impl Reader {
             Ok(Poll::Pending) if self.gone.is_some() => Err(Error::BROKEN_PIPE),
             Ok(_) | Err(_) => result,
         }
-    }
-
-    /// Looks at what a read would find, by the pipe's type, not the read mode (observed 7.4, 7.5).
-    ///
-    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); an empty lane is no error unless the writer is gone (7.16).
-    pub fn peek(&mut self, lane: &impl Incoming, dst: &mut [u8]) -> Result<Peek, Error> {
-        let mut peek = Peek::default();
-        let mut seen = 0;
-        let mut first_message = 0;
-        // What was withdrawn is let go of here too: the next write may wait for its room.
-        let before = self.head;
-        let mut at = self.next(lane)?;
-        if self.head != before {
-            self.publish(lane);
-        }
-        if at.is_none() && self.gone.is_some() {
-            return Err(Error::BROKEN_PIPE);
-        }
-        while let Some(record) = at {
-            let begins = record.header.has(FIRST);
-            if peek.messages == 0 {
-                let under_way = !begins || record.taken > 0;
-                first_message = if under_way {
-                    self.message_left
-                } else {
-                    record.total
-                };
-            }
-            if begins || peek.messages == 0 {
-                peek.messages += 1;
-            }
-            if peek.messages == 1 || self.pipe_type == PipeType::Byte {
-                let to = dst.len().min(peek.len + size(record.left()));
-                if let Some(part) = dst.get_mut(peek.len..to) {
-                    lane.load(Pos(record.payload() + record.taken), part);
-                    peek.len = to;
-                }
-            }
-            seen += record.left();
-            at = self.record_at(lane, record.end())?;
-        }
-        peek.available = match self.gone {
-            Some(_) => seen,
-            // Also what still waits for room in the ring.
-            None => lane.offered().saturating_sub(self.consumed).max(seen),
-        };
-        match self.pipe_type {
-            PipeType::Byte => peek.messages = 0,
-            PipeType::Message => peek.left = first_message.saturating_sub(count(peek.len)),
-        }
-        Ok(peek)
     }
 
     /// Whether there is nothing to read: neither bytes nor an empty message.
@@ -249,71 +171,24 @@ impl Reader {
         Ok(self.peek_record(lane)?.is_none())
     }
 
-    /// Says how many bytes a waiting read asks for, or 0 when it gives up.
+    /// Says how many bytes all waiting reads ask for together; less when one of them gives up.
     ///
-    /// After either, read once more before sleeping or giving up: the writer may have counted on
-    /// the bytes that were asked for. Reading lowers what is asked for.
+    /// The next writes count on that (observed 5.7, 5.10): each only while nothing before it is
+    /// unread. After saying it, read once more before sleeping or giving up. Waiting reads are
+    /// served in order, so that [`read`](Self::read) is for the first of them: it lowers what is
+    /// asked for by what it takes, and when it has ended by the rest that it asked for.
     pub fn ask(&mut self, lane: &impl Incoming, bytes: usize) {
-        // What was asked for last still counts for a writer that is found gone at that one look.
-        self.credit = self.asked;
         self.asked = count(bytes);
         lane.ask(self.asked);
         lane.fence(); // pairs with the writer's fence between its tail and its question
     }
 
-    /// The read that asked has ended.
+    /// No read waits any more.
     pub fn stop_asking(&mut self, lane: &impl Incoming) {
-        self.credit = 0;
         if self.asked > 0 {
             self.asked = 0;
             lane.ask(0);
         }
-    }
-
-    /// The writer is gone: what it had completed stays readable, the rest counts as withdrawn
-    /// (observed 10.10, reference 2.4).
-    ///
-    /// # Errors
-    /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
-    pub fn writer_gone(&mut self, lane: &impl Incoming) -> Result<(), Error> {
-        if self.gone.is_some() {
-            return Ok(());
-        }
-        let mut unread = 0;
-        let (mut incomplete, mut torn) = (None, None);
-        let mut write = None;
-        let mut at = self.peek_record(lane)?;
-        let mut first = true;
-        while let Some(record) = at {
-            let start = *write.get_or_insert(record.start);
-            if !record.header.has(UNCHARGED) {
-                unread += record.left();
-            }
-            let asked = self.asked.max(self.credit);
-            let credit = if first { asked } else { 0 };
-            if unread > self.quota.saturating_add(credit) && incomplete.is_none() {
-                incomplete = Some(start);
-            }
-            if record.is_last() {
-                write = None;
-                first = false;
-            }
-            at = self.record_at(lane, record.end())?;
-        }
-        if let Some(start) = write {
-            torn = Some(start);
-        }
-        self.gone = Some(Gone {
-            incomplete: incomplete.unwrap_or(u64::MAX),
-            torn: torn.unwrap_or(u64::MAX),
-        });
-        if let Some(record) = self.record
-            && self.is_lost(&record)
-        {
-            self.drop_record(&record);
-            self.publish(lane);
-        }
-        Ok(())
     }
 
     /// How far it has come.
@@ -469,17 +344,11 @@ impl Reader {
         };
         lane.load(Pos(from), part);
         self.consumed += len;
-        if self.asked > 0 {
-            // Before the writer learns that they were taken: it must not count them twice, and the
-            // end of a write ends the waiting read, whatever it had room for.
-            let is_over = whole && record.is_last();
-            self.asked = if is_over {
-                0
-            } else {
-                self.asked.saturating_sub(len)
-            };
-            lane.ask(self.asked);
-        }
+        // Before the writer learns that they were taken: it must not count them twice, and the end of
+        // a write ends the waiting read, whatever it had room for.
+        let is_over = whole && record.is_last();
+        let paid = if is_over { self.share } else { len };
+        self.lower_asked(lane, paid);
         if record.header.has(FIRST) && record.taken == 0 {
             self.message_left = record.total;
         }
@@ -496,6 +365,16 @@ impl Reader {
             lane.claim(self.released()); // what is left of the record can be withdrawn
         }
         Ok(Some(size(len)))
+    }
+
+    /// The read that is under way asks for less.
+    fn lower_asked(&mut self, lane: &impl Incoming, by: u64) {
+        let by = by.min(self.share);
+        if by > 0 {
+            self.share -= by;
+            self.asked -= by;
+            lane.ask(self.asked);
+        }
     }
 
     /// The record with the next unread bytes; skips what was withdrawn.
@@ -584,12 +463,6 @@ impl Reader {
     /// Whether the writer took back a record that was live when it was found.
     fn is_withdrawn(lane: &impl Incoming, record: &Record) -> bool {
         record.header.has(WITHDRAWABLE) && lane.header(Pos(record.start)).has(WITHDRAWN)
-    }
-
-    fn is_lost(&self, record: &Record) -> bool {
-        let charged = !record.header.has(UNCHARGED) && record.header.len > 0;
-        (self.gone.as_ref())
-            .is_some_and(|g| record.start >= g.torn || (charged && record.start >= g.incomplete))
     }
 
     fn refresh(&mut self, lane: &impl Incoming) -> Result<(), Error> {
