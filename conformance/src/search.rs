@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use conformance::{Found, Processes, Random};
+use conformance::{Found, Layout, Processes, Random};
 
 /// How long to look, and where to begin.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Search {
     pub(super) rounds: Option<u64>,
     pub(super) minutes: Option<u64>,
     pub(super) steps: Option<usize>,
+    /// The driver that is compared with the model.
+    pub(super) driver: Option<String>,
 }
 
 impl Search {
@@ -26,7 +28,12 @@ impl Search {
             seed,
             steps: self.steps.unwrap_or(20),
         };
-        let mut driver = Processes::lasting(program);
+        let layout = match self.driver.as_deref() {
+            None | Some("processes") => Layout::Apart,
+            Some("same-process") => Layout::Together,
+            Some(other) => return Err(format!("{other} is no driver for random sequences")),
+        };
+        let mut driver = Processes::lasting(program, layout);
         let start = Instant::now();
         let end = self
             .minutes

@@ -57,6 +57,8 @@ pub enum Action {
     },
     /// What has become of an operation that began earlier.
     Check(Tag),
+    /// What had become of it when the step before ended: nothing is waited for.
+    CheckAtOnce(Tag),
     /// Someone cancels an operation that began earlier.
     Cancel(Tag),
 }
@@ -73,6 +75,11 @@ pub enum Operation {
     },
     /// `CreateFile` on a pipe.
     Open(Open),
+    /// `DuplicateHandle`: the actor holds the other's end too.
+    Clone {
+        /// Who holds it already.
+        of: Label,
+    },
     /// `ConnectNamedPipe`.
     Connect {
         /// Give up after this time.
@@ -137,6 +144,18 @@ pub enum Operation {
     SetMode(SetMode),
     /// `GetNamedPipeInfo` and `GetNamedPipeHandleState` together.
     Info,
+    /// The pipe's local information: what `GetNamedPipeInfo` tells, and how it is at the moment.
+    LocalInfo,
+    /// The rights that the end was granted.
+    Granted,
+    /// The name of the pipe.
+    Name,
+    /// `CancelIoEx` for whatever goes on at the end.
+    CancelIo,
+    /// `GetNamedPipeClientSessionId`.
+    ClientSession,
+    /// `GetNamedPipeServerSessionId`.
+    ServerSession,
     /// `GetNamedPipeClientProcessId`.
     ClientProcess,
     /// `GetNamedPipeServerProcessId`.
@@ -148,27 +167,26 @@ pub enum Operation {
 impl Operation {
     /// Whether it may end because its time is over.
     pub(crate) fn has_time(&self) -> bool {
-        match self {
-            Self::Connect { within }
-            | Self::Write { within, .. }
-            | Self::Read { within, .. }
-            | Self::Flush { within }
-            | Self::Transact { within, .. } => within.is_some(),
-            Self::Call { timeout, .. } | Self::Wait { timeout, .. } => {
-                *timeout != WaitTimeout::Forever
-            }
-            Self::Create(_)
-            | Self::CreatePipe { .. }
-            | Self::Open(_)
-            | Self::Disconnect
-            | Self::Close
-            | Self::Peek { .. }
-            | Self::SetMode(_)
-            | Self::Info
-            | Self::ClientProcess
-            | Self::ServerProcess
-            | Self::Kill => false,
+        if let Self::Call { timeout, .. } | Self::Wait { timeout, .. } = self {
+            return *timeout != WaitTimeout::Forever;
         }
+        matches!(
+            self,
+            Self::Connect { within: Some(_) }
+                | Self::Write {
+                    within: Some(_),
+                    ..
+                }
+                | Self::Read {
+                    within: Some(_),
+                    ..
+                }
+                | Self::Flush { within: Some(_) }
+                | Self::Transact {
+                    within: Some(_),
+                    ..
+                }
+        )
     }
 
     /// Whether the actor must hold an end; otherwise it must hold none.
@@ -177,6 +195,7 @@ impl Operation {
             Self::Create(_)
             | Self::CreatePipe { .. }
             | Self::Open(_)
+            | Self::Clone { .. }
             | Self::Call { .. }
             | Self::Wait { .. } => false,
             Self::Connect { .. }
@@ -189,6 +208,12 @@ impl Operation {
             | Self::Transact { .. }
             | Self::SetMode(_)
             | Self::Info
+            | Self::LocalInfo
+            | Self::Granted
+            | Self::Name
+            | Self::CancelIo
+            | Self::ClientSession
+            | Self::ServerSession
             | Self::ClientProcess
             | Self::ServerProcess
             | Self::Kill => true,
@@ -247,11 +272,11 @@ pub struct MaxCount(pub u32);
 pub struct Open {
     /// Which name.
     pub place: Where,
-    /// The generic rights that are asked for.
+    /// The rights that are asked for.
     pub access: Rights,
 }
 
-/// The generic rights that a client asks for.
+/// The rights that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rights {
     /// Reading and writing.
@@ -263,6 +288,8 @@ pub enum Rights {
     Write,
     /// Neither.
     None,
+    /// An access mask.
+    Mask(u32),
 }
 
 /// The modes that `SetNamedPipeHandleState` sets.
@@ -302,6 +329,7 @@ impl Label {
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let role = match stem {
             "server" => Role::Server,
+            "fellow" => Role::Fellow,
             "client" => Role::Client,
             "caller" => Role::Caller,
             "pipe" => Role::Pipe,
@@ -320,8 +348,8 @@ impl Label {
         self.role
     }
 
-    /// The process that the actor lives in: one for all server ends, one for each anonymous pipe
-    /// with both its ends, one for each other actor.
+    /// The process that the actor lives in: one for all that are called server, one for each
+    /// anonymous pipe with both its ends, one for each other actor.
     #[must_use]
     pub fn process(&self) -> Self {
         match self.role {
@@ -329,7 +357,7 @@ impl Label {
                 name: "server".to_owned(),
                 role: Role::Server,
             },
-            Role::Client | Role::Caller => self.clone(),
+            Role::Fellow | Role::Client | Role::Caller => self.clone(),
             Role::Pipe | Role::Reader | Role::Writer => self.with_role("pipe", Role::Pipe),
         }
     }
@@ -362,6 +390,8 @@ impl fmt::Display for Label {
 pub enum Role {
     /// A server end.
     Server,
+    /// A server end in a process of its own.
+    Fellow,
     /// A client end.
     Client,
     /// Someone without an end.

@@ -5,11 +5,11 @@ use std::hash::BuildHasher;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use conformance::{Processes, Random};
+use conformance::{Layout, Processes, Random};
 
 /// Runs sequences from this seed on; the first that differs is made small and told.
-fn agree(seed: u64, rounds: usize) -> Result<(), String> {
-    let mut driver = Processes::lasting(Path::new(env!("CARGO_BIN_EXE_conformance")));
+fn agree(layout: Layout, seed: u64, rounds: usize) -> Result<(), String> {
+    let mut driver = Processes::lasting(Path::new(env!("CARGO_BIN_EXE_conformance")), layout);
     let mut random = Random { seed, steps: 20 };
     for _ in 0..rounds {
         if let Some(mut found) = random.next(&mut driver).found {
@@ -23,12 +23,18 @@ fn agree(seed: u64, rounds: usize) -> Result<(), String> {
 
 #[test]
 fn the_model_and_real_processes_agree_on_known_sequences() {
-    assert_eq!(agree(1, 150), Ok(()));
+    assert_eq!(agree(Layout::Apart, 1, 100), Ok(()));
+    assert_eq!(agree(Layout::Together, 1, 100), Ok(()));
 }
 
 #[test]
 fn the_model_and_real_processes_agree_on_fresh_sequences() {
     let seed = RandomState::new().hash_one(0) % 1_000_000_000;
-    println!("150 sequences from seed {seed}");
-    assert_eq!(agree(seed, 150), Ok(()), "from seed {seed}");
+    println!("100 sequences from seed {seed}");
+    assert_eq!(agree(Layout::Apart, seed, 100), Ok(()), "from seed {seed}");
+    assert_eq!(
+        agree(Layout::Together, seed, 100),
+        Ok(()),
+        "from seed {seed}"
+    );
 }

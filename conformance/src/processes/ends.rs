@@ -47,9 +47,13 @@ pub(super) fn perform(
             Outcome::Done
         }),
         (None, operation) => without_end(operation, suffix),
+        (Some(end), Operation::Clone { .. }) => end.try_clone().map(|end| {
+            ends.insert(actor.clone(), end);
+            Outcome::Done
+        }),
         (Some(end), Operation::ClientProcess) => return process(end.client_process()),
         (Some(end), Operation::ServerProcess) => return process(end.server_process()),
-        (Some(end), operation) => end.perform(operation),
+        (Some(end), operation) => end.perform(operation, suffix),
     };
     match result {
         Ok(outcome) => Answer::Outcome(outcome),
@@ -117,6 +121,7 @@ fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
         Rights::Read => (true, false),
         Rights::Write => (false, true),
         Rights::None => (false, false),
+        Rights::Mask(_) => return Err(Failure::Inexpressible),
     };
     let client = ClientOptions::new()
         .read(read)
@@ -145,6 +150,13 @@ fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> 
         Operation::Create(_)
         | Operation::CreatePipe { .. }
         | Operation::Open(_)
+        | Operation::Clone { .. }
+        | Operation::LocalInfo
+        | Operation::Granted
+        | Operation::Name
+        | Operation::CancelIo
+        | Operation::ClientSession
+        | Operation::ServerSession
         | Operation::Connect { .. }
         | Operation::Disconnect
         | Operation::Close
@@ -162,7 +174,7 @@ fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> 
 }
 
 impl End {
-    fn perform(self, operation: &Operation) -> Result<Outcome, Failure> {
+    fn perform(self, operation: &Operation, suffix: &str) -> Result<Outcome, Failure> {
         match operation {
             Operation::Close => drop(self),
             Operation::Connect { within } => return self.connect(*within),
@@ -193,6 +205,7 @@ impl End {
                 wait_mode: WaitMode::Wait,
             }) => self.stream().set_read_mode((*read_mode).into())?,
             Operation::Info => return self.tell(),
+            Operation::Name => return self.name(suffix),
             Operation::SetMode(SetMode {
                 wait_mode: WaitMode::NoWait,
                 ..
@@ -200,6 +213,12 @@ impl End {
             | Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
+            | Operation::Clone { .. }
+            | Operation::LocalInfo
+            | Operation::Granted
+            | Operation::CancelIo
+            | Operation::ClientSession
+            | Operation::ServerSession
             | Operation::Call { .. }
             | Operation::Wait { .. }
             | Operation::ClientProcess
@@ -207,6 +226,27 @@ impl End {
             | Operation::Kill => return Err(Failure::Inexpressible),
         }
         Ok(Outcome::Done)
+    }
+
+    fn try_clone(&self) -> Result<Self, Failure> {
+        Ok(match self {
+            Self::Server(server) => Self::Server(server.try_clone()?),
+            Self::Client(client) => Self::Client(client.try_clone()?),
+            Self::Reader(reader) => Self::Reader(reader.try_clone()?),
+            Self::Writer(writer) => Self::Writer(writer.try_clone()?),
+        })
+    }
+
+    /// The name without what makes it the case's own.
+    fn name(&self, suffix: &str) -> Result<Outcome, Failure> {
+        let name = match self {
+            Self::Server(server) => server.name().as_str(),
+            Self::Client(client) => client.name(),
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        };
+        let name = name.strip_suffix(&format!("-{suffix}")).unwrap_or(name);
+        let facts = Facts::default().with("name", name);
+        Ok(Outcome::Told { data: None, facts })
     }
 
     fn stream(&self) -> &PipeStream {

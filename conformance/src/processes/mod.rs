@@ -1,4 +1,5 @@
-//! Real processes: one holds all server ends, each other actor lives in one of its own.
+//! Real ends, in processes of their own: all in one, or one process for all that are called server
+//! and one for each other actor.
 //!
 //! The processes are this program again, as [workers](work); the driver sends each the steps of
 //! its actors. A worker does every operation in a thread of its own, so that any can wait.
@@ -20,6 +21,8 @@ use child::Worker;
 
 mod ends;
 
+mod lacks;
+
 mod still;
 
 mod wire;
@@ -31,6 +34,7 @@ pub use worker::work;
 /// The driver of real processes, over the blocking interface of `ntpipe`.
 #[derive(Debug)]
 pub struct Processes {
+    layout: Layout,
     program: PathBuf,
     /// Where the names live; made for the first case.
     directory: Option<PathBuf>,
@@ -43,12 +47,21 @@ pub struct Processes {
     lasting: bool,
     /// The workers did not all answer what they were asked.
     troubled: bool,
-    /// The processes of this case, the dead ones too.
-    ids: BTreeMap<u32, Label>,
+    /// The processes of this case, the dead ones too, and the actors in them.
+    ids: BTreeMap<u32, Vec<Label>>,
     operations: BTreeMap<Tag, Id>,
     /// Those that had not finished when they were last looked at.
     unfinished: BTreeSet<Tag>,
     next: u64,
+}
+
+/// Who lives in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Everybody.
+    Together,
+    /// Nobody but those that share it by their [names](Label::process).
+    Apart,
 }
 
 /// An operation, and the process that does it.
@@ -62,8 +75,9 @@ struct Id {
 
 impl Processes {
     /// A driver without any process yet; `program` is this crate's.
-    pub fn new(program: &Path) -> Self {
+    pub fn new(program: &Path, layout: Layout) -> Self {
         Self {
+            layout,
             program: program.to_owned(),
             directory: None,
             case: 0,
@@ -80,8 +94,8 @@ impl Processes {
     }
 
     /// A driver whose processes live on from one case to the next, for many short ones.
-    pub fn lasting(program: &Path) -> Self {
-        let mut driver = Self::new(program);
+    pub fn lasting(program: &Path, layout: Layout) -> Self {
+        let mut driver = Self::new(program, layout);
         driver.lasting = true;
         driver
     }
@@ -119,11 +133,15 @@ impl Processes {
     }
 
     /// Begins the operation of a step in the actor's process, which is started if need be.
-    fn begin(&mut self, process: Label, step: &Step, timed: bool) -> Result<Id, Trouble> {
+    fn begin(&mut self, actor: &Label, step: &Step, timed: bool) -> Result<Id, Trouble> {
+        let process = self.process(actor);
         if !self.workers.contains_key(&process) {
             let worker = self.employ(&process)?;
-            self.ids.insert(worker.id(), process.clone());
             self.workers.insert(process.clone(), worker);
+        }
+        if let Some(worker) = self.workers.get(&process) {
+            let actors = self.ids.entry(worker.id()).or_default();
+            actors.push(actor.process());
         }
         let id = Id {
             process,
@@ -139,10 +157,10 @@ impl Processes {
     }
 
     /// What has become of an operation, when it has finished or nothing moves any more.
-    fn outcome(&mut self, id: &Id, patience: Patience) -> Result<Outcome, Trouble> {
+    fn outcome(&mut self, id: &Id, step: &Step) -> Result<Outcome, Trouble> {
         let pending = Answer::Outcome(Outcome::Pending);
         let mut answer = pending.clone();
-        if patience == Patience::Long {
+        if step.patience() == Patience::Long {
             answer = self.exchange(id, &Request::Await(id.number))?;
             while id.timed && answer == pending && Instant::now() < self.deadline {
                 answer = self.exchange(id, &Request::Await(id.number))?;
@@ -154,13 +172,30 @@ impl Processes {
         }
         match &answer {
             Answer::Outcome(outcome) => Ok(outcome.clone()),
-            Answer::Process(number) => match self.ids.get(number) {
-                Some(label) => Ok(Outcome::Process(label.clone())),
-                None => Err(Trouble(format!("process {number} is none of this case"))),
-            },
+            Answer::Process(number) => self.whose(*number, step),
             Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
                 Err(unexpected(&answer))
             }
+        }
+    }
+
+    /// The actor whose process has this number; of several the one that the step is about.
+    fn whose(&self, number: u32, step: &Step) -> Result<Outcome, Trouble> {
+        let actors = self.ids.get(&number).map_or(&[][..], Vec::as_slice);
+        let meant = |label: &&Label| step.expected.0 == Outcome::Process((*label).clone());
+        let actor = actors.iter().find(meant).or_else(|| actors.first());
+        match actor {
+            Some(actor) => Ok(Outcome::Process(actor.clone())),
+            None => Err(Trouble(format!("process {number} is none of this case"))),
+        }
+    }
+
+    /// The process in which an actor lives, under the name of one that lives there.
+    fn process(&self, actor: &Label) -> Label {
+        let process = actor.process();
+        match self.layout {
+            Layout::Apart => process,
+            Layout::Together => self.workers.keys().next().cloned().unwrap_or(process),
         }
     }
 
@@ -221,7 +256,7 @@ impl Processes {
                 actor,
                 operation,
             } => {
-                let id = self.begin(actor.process(), step, operation.has_time())?;
+                let id = self.begin(actor, step, operation.has_time())?;
                 if let Some(tag) = tag {
                     self.operations.insert(tag.clone(), id.clone());
                     self.unfinished.insert(tag.clone());
@@ -229,9 +264,12 @@ impl Processes {
                 (id, tag.as_ref())
             }
             Action::Check(tag) => (self.id(tag)?, Some(tag)),
+            Action::CheckAtOnce(tag) => {
+                return Err(Trouble(format!("{tag} cannot be asked for at once")));
+            }
             Action::Cancel(tag) => return Err(Trouble(format!("{tag} cannot be cancelled"))),
         };
-        let outcome = self.outcome(&id, step.patience())?;
+        let outcome = self.outcome(&id, step)?;
         // An operation pends when nothing moves any more.
         if outcome != Outcome::Pending {
             if let Some(tag) = tag {
@@ -258,7 +296,14 @@ impl Processes {
 
 impl Driver for Processes {
     fn name(&self) -> &'static str {
-        "processes"
+        match self.layout {
+            Layout::Together => "same-process",
+            Layout::Apart => "processes",
+        }
+    }
+
+    fn lacks(&self, step: &Step) -> Option<&'static str> {
+        lacks::lacks(self.layout, step)
     }
 
     fn start(&mut self) -> Result<(), Trouble> {

@@ -126,6 +126,13 @@ impl Worker {
     /// The end for an operation; a close takes it away.
     fn end(&self, actor: &Label, operation: &Operation) -> Result<Option<End>, String> {
         let mut ends = self.ends.lock();
+        if let Operation::Clone { of } = operation {
+            return match (ends.get(of), ends.contains_key(actor)) {
+                (Some(end), false) => Ok(Some(end.clone())),
+                (None, _) => Err(format!("{of} is not open")),
+                (Some(_), true) => Err(format!("{actor} is already open")),
+            };
+        }
         let end = if *operation == Operation::Close {
             ends.remove(actor)
         } else {

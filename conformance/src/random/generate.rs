@@ -34,6 +34,8 @@ use crate::{
 pub(super) struct Able {
     /// They can cancel an operation.
     pub(super) cancel: bool,
+    /// Their actors can die.
+    pub(super) kill: bool,
 }
 
 /// Makes up one sequence of about `steps` steps.
@@ -140,10 +142,10 @@ impl Generator {
             }
             (Operation::Open(open), Outcome::Done) => {
                 self.ends.insert(actor.clone());
-                match open.access {
-                    Rights::Read => self.readers.insert(actor.clone()),
-                    Rights::Both | Rights::Write | Rights::None => self.readers.remove(actor),
-                };
+                self.readers.remove(actor);
+                if open.access == Rights::Read {
+                    self.readers.insert(actor.clone());
+                }
             }
             (Operation::CreatePipe { .. }, Outcome::Done) => {
                 let (reader, writer) = actor.ends();
@@ -200,7 +202,7 @@ impl Generator {
             (6, Kind::SetMode),
             (3, Kind::Info),
             (2, Kind::Process),
-            (1, Kind::Kill),
+            (usize::from(self.able.kill), Kind::Kill),
             (if self.able.cancel { 8 } else { 0 }, Kind::Cancel),
         ])?;
         if let Kind::Cancel = kind {
@@ -246,7 +248,12 @@ impl Generator {
         match kind {
             Kind::Create => self.someone(&["server", "server2", "server3"]),
             Kind::Open => self.someone(&["client", "client2", "client3", "client4"]),
-            Kind::CreatePipe => self.someone(&["pipe"]),
+            Kind::CreatePipe => {
+                let pipe = Label::new("pipe")?;
+                let (reader, writer) = pipe.ends();
+                let free = !self.ends.contains(&reader) && !self.ends.contains(&writer);
+                free.then_some(pipe)
+            }
             Kind::Call | Kind::Wait => self.someone(&["caller", "caller2"]),
             Kind::Connect | Kind::Disconnect => {
                 let servers = self.ends_of(Role::Server);

@@ -36,6 +36,7 @@ impl Random {
         self.seed = self.seed.wrapping_add(1);
         let able = Able {
             cancel: driver.name() == "model",
+            kill: driver.name() != "same-process",
         };
         let script = sequence(seed, self.steps.max(1), able);
         let actions = script.actions().to_vec();

@@ -54,7 +54,9 @@ impl Script {
                 };
                 self.say(&nameless, &outcome);
             }
-            Action::Check(_) | Action::Cancel(_) => self.say(action, &outcome),
+            Action::Check(_) | Action::CheckAtOnce(_) | Action::Cancel(_) => {
+                self.say(action, &outcome);
+            }
         }
         for (tag, actor) in core::mem::take(&mut self.pending) {
             let check = Action::Check(tag.clone());
@@ -105,6 +107,7 @@ impl Script {
                 document: "reference".to_owned(),
                 section: "2".to_owned(),
                 item: 5,
+                part: None,
             }],
             applies: Vec::new(),
             steps: self.steps,

@@ -78,62 +78,44 @@ fn simpler(action: &Action) -> Vec<Action> {
 }
 
 fn simpler_operations(operation: &Operation) -> Vec<Operation> {
-    let mut operation = operation.clone();
     let mut all = Vec::new();
-    match &mut operation {
-        Operation::Create(create) => return simpler_creations(create),
-        Operation::CreatePipe { size } => {
-            for less in smaller(usize::try_from(*size).unwrap_or(0)) {
-                let size = u32::try_from(less).unwrap_or(0);
-                all.push(Operation::CreatePipe { size });
-            }
+    if let Operation::Create(create) = operation {
+        return simpler_creations(create);
+    }
+    if let Operation::Open(open) = operation {
+        all.push(Operation::Open(Open {
+            place: open.place.clone(),
+            ..Open::default()
+        }));
+        all.retain(|simpler| simpler != operation);
+    }
+    if let Operation::CreatePipe { size } = operation {
+        let lesser = smaller(usize::try_from(*size).unwrap_or(0));
+        let lesser = lesser
+            .into_iter()
+            .filter_map(|size| u32::try_from(size).ok());
+        all.extend(lesser.map(|size| Operation::CreatePipe { size }));
+    }
+    if let Operation::Write { data, .. }
+    | Operation::Transact { data, .. }
+    | Operation::Call { data, .. } = operation
+    {
+        for len in smaller(data.len()) {
+            let mut operation = operation.clone();
+            shorten(&mut operation, len);
+            all.push(operation);
         }
-        Operation::Open(open) => {
-            let simple = Open {
-                place: open.place.clone(),
-                ..Open::default()
-            };
-            if *open != simple {
-                all.push(Operation::Open(simple));
-            }
+    }
+    if let Operation::Read { size, .. }
+    | Operation::Peek { size }
+    | Operation::Transact { size, .. }
+    | Operation::Call { size, .. } = operation
+    {
+        for size in smaller(*size) {
+            let mut operation = operation.clone();
+            resize(&mut operation, size);
+            all.push(operation);
         }
-        Operation::Write { data, .. } => {
-            for len in smaller(data.len()) {
-                let mut operation = operation.clone();
-                shorten(&mut operation, len);
-                all.push(operation);
-            }
-        }
-        Operation::Read { size, .. } | Operation::Peek { size } => {
-            for size in smaller(*size) {
-                let mut operation = operation.clone();
-                resize(&mut operation, size);
-                all.push(operation);
-            }
-        }
-        Operation::Transact { data, size, .. } | Operation::Call { data, size, .. } => {
-            let (len, size) = (data.len(), *size);
-            for len in smaller(len) {
-                let mut operation = operation.clone();
-                shorten(&mut operation, len);
-                all.push(operation);
-            }
-            for size in smaller(size) {
-                let mut operation = operation.clone();
-                resize(&mut operation, size);
-                all.push(operation);
-            }
-        }
-        Operation::Connect { .. }
-        | Operation::Disconnect
-        | Operation::Close
-        | Operation::Flush { .. }
-        | Operation::Wait { .. }
-        | Operation::SetMode(_)
-        | Operation::Info
-        | Operation::ClientProcess
-        | Operation::ServerProcess
-        | Operation::Kill => {}
     }
     all
 }

@@ -21,6 +21,7 @@ pub(super) fn action(action: &Action) -> String {
             operation: op,
         } => format!("{actor} {}", operation(op)),
         Action::Check(tag) => tag.to_string(),
+        Action::CheckAtOnce(tag) => format!("{tag} at-once"),
         Action::Cancel(tag) => format!("cancel {tag}"),
     }
 }
@@ -80,6 +81,13 @@ fn operation(operation: &Operation) -> String {
         Operation::Wait { place: at, timeout } => format!("wait{} {}", place(at), time(*timeout)),
         Operation::SetMode(mode) => set_mode(*mode),
         Operation::Info => "info".to_owned(),
+        Operation::Clone { of } => format!("clone {of}"),
+        Operation::LocalInfo => "local-info".to_owned(),
+        Operation::Granted => "access".to_owned(),
+        Operation::Name => "name".to_owned(),
+        Operation::CancelIo => "cancel-io".to_owned(),
+        Operation::ClientSession => "client-session".to_owned(),
+        Operation::ServerSession => "server-session".to_owned(),
         Operation::ClientProcess => "client-process".to_owned(),
         Operation::ServerProcess => "server-process".to_owned(),
         Operation::Kill => "kill".to_owned(),
@@ -138,6 +146,7 @@ fn open(open: &Open) -> String {
         Rights::Read => " access=read",
         Rights::Write => " access=write",
         Rights::None => " access=none",
+        Rights::Mask(bits) => return format!("open{} access={bits:#x}", place(&open.place)),
     };
     format!("open{}{rights}", place(&open.place))
 }
@@ -217,6 +226,9 @@ mod tests {
             "client kill",
             "caller wait name=other 3ms",
             "caller wait default",
+            "client2 clone client",
+            "client open access=0x100",
+            "client cancel-io",
             "cancel t1",
         ] {
             let step = Step::parse(line, 1).unwrap();
@@ -224,6 +236,7 @@ mod tests {
         }
         for line in [
             "t1 -> pending",
+            "t1 at-once -> pending",
             "t2 = server connect -> pending",
             r#"client write "" -> ok 0"#,
             "client write bytes 100 from 7 within 3ms -> ok 100",

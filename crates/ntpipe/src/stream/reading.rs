@@ -166,12 +166,13 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
+        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);
         self.check(Operation::Transact)?;
-        let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
-        if !duplex || self.mode() != ReadMode::Message {
+        if self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
         let mut side = self.read_side_by(deadline)?;
