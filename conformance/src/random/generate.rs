@@ -13,6 +13,8 @@
 //!   the request is in there, so that a reply must not come before it was read.
 //! - A write that has a time while others wait: a waiting read takes its part as soon as it runs,
 //!   which on a busy machine may be when the time is up.
+//! - A write that has a time and does not fit into the ring: when it is withdrawn, the first peek
+//!   makes room there, and what a real process has waiting behind it comes only then.
 //! - Two calls under way: both wake when an instance comes, and it is open which of them gets it.
 //! - An operation under way that has a time: whether it or a later step comes first would be a
 //!   matter of the clock. With a time, an operation is waited for; without, it can pend.
@@ -307,10 +309,14 @@ impl Generator {
             },
             Kind::Disconnect => Operation::Disconnect,
             Kind::Close => Operation::Close,
-            Kind::Write => Operation::Write {
-                data: self.data(actor)?,
-                within: self.alone(actor).then(|| self.limit()).flatten(),
-            },
+            Kind::Write => {
+                let data = self.data(actor)?;
+                let brief = data.len() < RING / 2 && self.alone(actor);
+                Operation::Write {
+                    data,
+                    within: brief.then(|| self.limit()).flatten(),
+                }
+            }
             Kind::Read => Operation::Read {
                 size: self.numbers.weighted(&SIZES)?,
                 within: self.limit(),
