@@ -39,3 +39,6 @@ pub use step::{
 };
 
 mod token;
+
+mod wine;
+pub use wine::Wine;

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use conformance::{Rule, Selection, Source, check, drivers, load, rules, run, with_files, work};
+use conformance::{
+    Driver, Rule, Selection, Source, Wine, check, drivers, load, rules, run, with_files, work,
+};
 
 mod search;
 use search::Search;
@@ -73,6 +75,8 @@ struct Options {
     driver: Option<String>,
     case: Option<Selection>,
     cases: Option<PathBuf>,
+    /// The program that does the steps in Wine.
+    wine: Option<PathBuf>,
     random: bool,
     search: Search,
     rule: Option<Source>,
@@ -89,6 +93,7 @@ impl Options {
                 "--driver" => options.driver = Some(value()?),
                 "--case" => options.case = Some(Selection(value()?)),
                 "--cases" => options.cases = Some(value()?.into()),
+                "--wine" => options.wine = Some(value()?.into()),
                 "--random" => options.random = true,
                 "--seed" => options.search.seed = Some(number(&value()?)?),
                 "--rounds" => options.search.rounds = Some(number(&value()?)?),
@@ -126,7 +131,11 @@ impl Options {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let mut drivers = drivers(&program);
+        let wine = self.wine.is_some();
+        let mut drivers = match self.wine {
+            Some(program) => vec![Box::new(Wine::new(&program)) as Box<dyn Driver>],
+            None => drivers(&program),
+        };
         if let Some(name) = self.driver {
             drivers.retain(|driver| driver.name() == name);
         }
@@ -136,7 +145,8 @@ impl Options {
         let mut failed = false;
         for driver in &mut drivers {
             let summary = run(driver.as_mut(), &cases);
-            failed |= !summary.differences.is_empty();
+            // What Wine does is worth knowing, and no measure.
+            failed |= !wine && !summary.differences.is_empty();
             if !self.summary {
                 for (case, reason) in &summary.not_applicable {
                     println!("{}: {case} is not applicable: {reason}", summary.driver);
@@ -170,6 +180,7 @@ usage: conformance [--driver NAME] [--cases PATH] [--case GLOB] [--rule ID] [--s
   --rule ID      only cases that cite this rule, such as 'observed 5.19'
   --summary      one line for each driver, without the differences
   --list         the ids of the cases
+  --wine EXE     only Wine, by conformance/wine/driver.c; differences are no failure
   --random       random sequences of steps: the model and real processes must agree
   --seed N       the seed of the first sequence; each has one more than the one before
   --rounds N     so many sequences (1000)

@@ -26,7 +26,8 @@ mod lacks;
 mod still;
 
 mod wire;
-use wire::{Answer, Request};
+use wire::Request;
+pub(crate) use wire::{Answer, hex};
 
 mod worker;
 pub use worker::work;

@@ -26,7 +26,7 @@ pub(super) enum Request {
 
 /// What a worker answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The operation has begun, or what was asked is done.
     Begun,
     /// What came of an operation.
@@ -103,7 +103,7 @@ impl fmt::Display for Answer {
 
 impl Answer {
     /// Reads a line; `None` if nobody says such a thing.
-    pub(super) fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let read = |more| {
             Some(Outcome::Read {
@@ -142,7 +142,7 @@ impl Answer {
     }
 }
 
-fn hex(data: &[u8]) -> String {
+pub(crate) fn hex(data: &[u8]) -> String {
     let mut text = String::with_capacity(2 * data.len());
     for byte in data {
         // Writing to a string cannot fail.
