@@ -30,8 +30,8 @@ use crate::{Step, line};
 /// of its own), `caller` (someone without an end), `reader` or `writer` (an end of the anonymous
 /// pipe that `pipe create size=10` made); each with a number if there are several.
 ///
-/// Before a step all that earlier steps set free has happened. `r1 at-once -> ok "a"` does not
-/// wait for that: it asks what `r1` had come to when the step before ended.
+/// Before a step all that earlier steps set free has happened, such as that a read which waited has
+/// taken what was written. A step that begins with `at-once` does not wait for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     /// The file, as it was found.

@@ -14,6 +14,8 @@ pub struct Step {
     pub line: usize,
     /// The line as it stands there; a process that is sent it can read the step again.
     pub text: String,
+    /// Whether it follows at once, without anything that the step before set free in between.
+    pub at_once: bool,
     /// What is done.
     pub action: Action,
     /// What must come of it.
@@ -57,8 +59,6 @@ pub enum Action {
     },
     /// What has become of an operation that began earlier.
     Check(Tag),
-    /// What had become of it when the step before ended: nothing is waited for.
-    CheckAtOnce(Tag),
     /// Someone cancels an operation that began earlier.
     Cancel(Tag),
 }

@@ -289,7 +289,9 @@ impl Driver for Wine {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        if let Some(number) = self.call {
+        if let Some(number) = self.call
+            && !step.at_once
+        {
             self.ask(&format!("ask {number} {}", BRIEF.as_millis()))?;
         }
         match &step.action {
@@ -298,14 +300,14 @@ impl Driver for Wine {
                 actor,
                 operation,
             } => self.operate(step, tag.as_ref(), actor, operation),
-            Action::Check(tag) => {
-                let number = self.number(tag)?;
-                self.outcome(step, number)
-            }
-            Action::CheckAtOnce(tag) => {
+            Action::Check(tag) if step.at_once => {
                 let number = self.number(tag)?;
                 let answer = self.ask(&format!("ask {number} 0"))?;
                 outcome(step, answer)
+            }
+            Action::Check(tag) => {
+                let number = self.number(tag)?;
+                self.outcome(step, number)
             }
             Action::Cancel(tag) => {
                 let number = self.number(tag)?;
@@ -384,9 +386,11 @@ fn outcome(step: &Step, answer: Answer) -> Result<Outcome, Trouble> {
             (_, Action::Begin { actor, .. }) => Ok(Outcome::Process(actor.process())),
             (_, _) => Err(Trouble("wine tells a process".to_owned())),
         },
-        Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
-            Err(Trouble(format!("wine says `{answer}`")))
-        }
+        Answer::Begun
+        | Answer::Session(_)
+        | Answer::Moving
+        | Answer::Still(_)
+        | Answer::Trouble(_) => Err(Trouble(format!("wine says `{answer}`"))),
     }
 }
 

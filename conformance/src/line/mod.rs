@@ -22,10 +22,11 @@ pub(crate) fn step(text: &str, line: usize) -> Result<Step, String> {
         tokens: split(text)?.into_iter(),
         ahead: None,
     };
+    let at_once = words.take_word("at-once");
     let action = words.action()?;
     let answers = match &action {
         Action::Begin { operation, .. } => Answers::of(operation),
-        Action::Check(_) | Action::CheckAtOnce(_) => Answers::Any,
+        Action::Check(_) => Answers::Any,
         Action::Cancel(_) => Answers::Nothing,
     };
     let expected = if words.take(&Token::Arrow) {
@@ -43,6 +44,7 @@ pub(crate) fn step(text: &str, line: usize) -> Result<Step, String> {
     }
     Ok(Step {
         line,
+        at_once,
         text: text.to_owned(),
         action,
         expected: Expected(expected),
@@ -111,11 +113,8 @@ impl Words {
         if !self.take(&Token::Equals) {
             let lone = self.ahead() == Some(&Token::Arrow);
             let expected = "`server`, `fellow`, `client`, `caller`, `pipe`, `reader`, `writer` \
-                            (with a number if there are several), `cancel`, or a tag with `=`, \
-                            `->` or `at-once ->`";
-            return if self.take_word("at-once") {
-                Ok(Action::CheckAtOnce(tag))
-            } else if lone {
+                            (with a number if there are several), `cancel`, or a tag with `=` or `->`";
+            return if lone {
                 Ok(Action::Check(tag))
             } else {
                 Err(self.wrong(expected))

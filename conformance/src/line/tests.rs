@@ -7,7 +7,7 @@ fn refused(text: &str) -> String {
 fn operation(text: &str) -> Operation {
     match step(text, 1).unwrap().action {
         Action::Begin { operation, .. } => operation,
-        Action::Check(_) | Action::CheckAtOnce(_) | Action::Cancel(_) => {
+        Action::Check(_) | Action::Cancel(_) => {
             panic!("no operation: {text}")
         }
     }
@@ -62,8 +62,7 @@ fn a_tag_names_an_operation_under_way() {
     let check = step("w1 -> ok 1", 1).unwrap();
     assert_eq!(check.action, Action::Check(tag.clone()));
     assert_eq!(check.expected, Expected(Outcome::Wrote(1)));
-    let at_once = step("w1 at-once -> ok 1", 1).unwrap();
-    assert_eq!(at_once.action, Action::CheckAtOnce(tag.clone()));
+    assert!(!check.at_once && step("at-once w1 -> ok 1", 1).unwrap().at_once);
     assert_eq!(step("cancel w1", 1).unwrap().action, Action::Cancel(tag));
 }
 

@@ -309,9 +309,7 @@ impl Model {
                 Ok(self.outcome(id))
             }
             // Nothing takes time here: all that a step sets free has happened when it ends.
-            Action::Check(tag) | Action::CheckAtOnce(tag) => {
-                self.number(tag).map(|id| self.outcome(id))
-            }
+            Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
             Action::Cancel(tag) => {
                 let id = self.number(tag)?;
                 Ok(match self.give_up(id, Error::OPERATION_ABORTED) {

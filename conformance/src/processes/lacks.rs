@@ -1,19 +1,18 @@
 //! What the blocking interface has no words for.
 
-use ntpipe_proto::WaitMode;
-
 use super::Layout;
-use crate::{Action, Label, Operation, Rights, Role, Step};
+use crate::{Action, Label, Operation, Role, Step};
 
 /// Why a step cannot be done by the blocking interface, if it cannot.
 pub(super) fn lacks(layout: Layout, step: &Step) -> Option<&'static str> {
+    if step.at_once && layout == Layout::Apart {
+        return Some("what a step sets free takes its time");
+    }
     match &step.action {
         Action::Begin {
             actor, operation, ..
-        } => of_role(layout, actor, operation).or_else(|| of_operation(operation)),
-        Action::Check(_) => None,
-        Action::CheckAtOnce(_) => Some("a thread that waits takes its data by itself"),
-        Action::Cancel(_) => Some("one call cannot be cancelled"),
+        } => of_role(layout, actor, operation),
+        Action::Check(_) | Action::Cancel(_) => None,
     }
 }
 
@@ -29,7 +28,9 @@ fn of_role(layout: Layout, actor: &Label, operation: &Operation) -> Option<&'sta
             | Operation::Disconnect
             | Operation::Name
             | Operation::ClientProcess
-            | Operation::ServerProcess,
+            | Operation::ServerProcess
+            | Operation::ClientSession
+            | Operation::ServerSession,
         ) => Some("the end of an anonymous pipe has no such method"),
         (Role::Fellow, _) if layout == Layout::Apart => {
             Some("one process creates all instances of a name")
@@ -41,37 +42,3 @@ fn of_role(layout: Layout, actor: &Label, operation: &Operation) -> Option<&'sta
         _ => None,
     }
 }
-
-fn of_operation(operation: &Operation) -> Option<&'static str> {
-    match operation {
-        Operation::Create(create) => (create.wait_mode == WaitMode::NoWait).then_some(NO_WAIT),
-        Operation::SetMode(mode) => (mode.wait_mode == WaitMode::NoWait).then_some(NO_WAIT),
-        Operation::Open(open) => match open.access {
-            Rights::Mask(_) => Some("a client asks for generic rights"),
-            Rights::Both | Rights::Read | Rights::Write | Rights::None => None,
-        },
-        Operation::LocalInfo => Some("there is no local information"),
-        Operation::Granted => Some("an end does not tell its rights"),
-        Operation::CancelIo => Some("nothing can be cancelled"),
-        Operation::ClientSession | Operation::ServerSession => Some("there are no session ids"),
-        Operation::CreatePipe { .. }
-        | Operation::Clone { .. }
-        | Operation::Connect { .. }
-        | Operation::Disconnect
-        | Operation::Close
-        | Operation::Write { .. }
-        | Operation::Read { .. }
-        | Operation::Peek { .. }
-        | Operation::Flush { .. }
-        | Operation::Transact { .. }
-        | Operation::Call { .. }
-        | Operation::Wait { .. }
-        | Operation::Info
-        | Operation::Name
-        | Operation::ClientProcess
-        | Operation::ServerProcess
-        | Operation::Kill => None,
-    }
-}
-
-const NO_WAIT: &str = "an end always waits";

@@ -53,6 +53,8 @@ pub struct Processes {
     operations: BTreeMap<Tag, Id>,
     /// Those that had not finished when they were last looked at.
     unfinished: BTreeSet<Tag>,
+    /// Something may still happen because of the steps before.
+    stirred: bool,
     next: u64,
 }
 
@@ -90,6 +92,7 @@ impl Processes {
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
             unfinished: BTreeSet::new(),
+            stirred: false,
             next: 0,
         }
     }
@@ -174,6 +177,7 @@ impl Processes {
         match &answer {
             Answer::Outcome(outcome) => Ok(outcome.clone()),
             Answer::Process(number) => self.whose(*number, step),
+            Answer::Session(number) => session(*number, step),
             Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
                 Err(unexpected(&answer))
             }
@@ -246,6 +250,10 @@ impl Processes {
     }
 
     fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
+        // What the steps before set free happens before this one.
+        if self.stirred && !step.at_once {
+            self.settle()?;
+        }
         let (id, tag) = match &step.action {
             Action::Begin {
                 actor,
@@ -265,22 +273,26 @@ impl Processes {
                 (id, tag.as_ref())
             }
             Action::Check(tag) => (self.id(tag)?, Some(tag)),
-            Action::CheckAtOnce(tag) => {
-                return Err(Trouble(format!("{tag} cannot be asked for at once")));
-            }
-            Action::Cancel(tag) => return Err(Trouble(format!("{tag} cannot be cancelled"))),
+            Action::Cancel(tag) => return self.cancel(tag),
         };
         let outcome = self.outcome(&id, step)?;
-        // An operation pends when nothing moves any more.
-        if outcome != Outcome::Pending {
-            if let Some(tag) = tag {
-                self.unfinished.remove(tag);
-            }
-            // What the step set free in other processes happens before the next one.
-            if !self.unfinished.is_empty() {
-                self.settle()?;
-            }
+        if outcome != Outcome::Pending
+            && let Some(tag) = tag
+        {
+            self.unfinished.remove(tag);
         }
+        self.stirred = !self.unfinished.is_empty() || parts(step);
+        Ok(outcome)
+    }
+
+    /// Ends the call of the operation's thread.
+    fn cancel(&mut self, tag: &Tag) -> Result<Outcome, Trouble> {
+        let id = self.id(tag)?;
+        let answer = self.exchange(&id, &Request::Cancel(id.number))?;
+        let Answer::Outcome(outcome) = answer else {
+            return Err(unexpected(&answer));
+        };
+        self.stirred = true;
         Ok(outcome)
     }
 
@@ -332,6 +344,7 @@ impl Driver for Processes {
         self.ids.clear();
         self.operations.clear();
         self.unfinished.clear();
+        self.stirred = false;
     }
 }
 
@@ -356,6 +369,27 @@ fn make_directory() -> io::Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whose session this is: the workers all have this process's, whoever the step is about.
+fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
+    let text = fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
+    // A process that no login has started has the largest number there, and 0 as on Windows.
+    let own = text.trim().parse().ok().filter(|id| *id != u32::MAX);
+    match (&step.expected.0, own.unwrap_or(0) == number) {
+        (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
+        _ => Err(Trouble(format!("the session is {number}"))),
+    }
+}
+
+/// Whether a step ends a connection, of which the other end's process hears a moment later.
+fn parts(step: &Step) -> bool {
+    match &step.action {
+        Action::Begin { operation, .. } => {
+            matches!(operation, Operation::Close | Operation::Call { .. })
+        }
+        Action::Check(_) | Action::Cancel(_) => false,
     }
 }
 

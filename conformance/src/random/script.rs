@@ -61,7 +61,7 @@ impl Script {
                 };
                 self.say(&nameless, &outcome);
             }
-            Action::Check(_) | Action::CheckAtOnce(_) | Action::Cancel(_) => {
+            Action::Check(_) | Action::Cancel(_) => {
                 self.say(action, &outcome);
             }
         }
@@ -88,6 +88,7 @@ impl Script {
         self.steps.push(Step {
             line: self.steps.len() + 1,
             text: format!("{} -> {expected}", text::action(action)),
+            at_once: false,
             action: action.clone(),
             expected: Expected(outcome),
         });

@@ -21,7 +21,6 @@ pub(super) fn action(action: &Action) -> String {
             operation: op,
         } => format!("{actor} {}", operation(op)),
         Action::Check(tag) => tag.to_string(),
-        Action::CheckAtOnce(tag) => format!("{tag} at-once"),
         Action::Cancel(tag) => format!("cancel {tag}"),
     }
 }
@@ -236,7 +235,6 @@ mod tests {
         }
         for line in [
             "t1 -> pending",
-            "t1 at-once -> pending",
             "t2 = server connect -> pending",
             r#"client write "" -> ok 0"#,
             "client write bytes 100 from 7 within 3ms -> ok 100",

@@ -4,20 +4,21 @@
 //! to wake it. A thread that has none pays for one look at a flag, and a call that does not wait
 //! for nothing.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use ntpipe_proto::Error;
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::PollFlags;
 
 use crate::ring::Link;
 use crate::stream::lock;
-use crate::sys::{fork, socket, win32_from_errno};
+use crate::sys::fork;
+use crate::sys::poll::{self, Alarm, Woken};
 
 /// Ends the call in which a thread waits.
 ///
@@ -76,10 +77,8 @@ pub(crate) struct Blocked {
     outer: Option<Arc<dyn Wake>>,
 }
 
-struct Alarm(OwnedFd);
-
 thread_local! {
-    static CURRENT: OnceCell<Arc<Thread>> = const { OnceCell::new() };
+    static CURRENT: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
 }
 /// Whether any thread has a canceller.
 static IN_USE: AtomicBool = AtomicBool::new(false);
@@ -97,7 +96,12 @@ impl Canceller {
                 alarm: OnceLock::new(),
             })
         };
-        let known = CURRENT.try_with(|current| Arc::clone(current.get_or_init(new)));
+        let known = CURRENT.try_with(|current| {
+            let mut current = current.borrow_mut();
+            // In a forked child the parent's is of no use.
+            let ours = current.take().filter(|thread| thread.is_ours());
+            Arc::clone(current.insert(ours.unwrap_or_else(new)))
+        });
         Self {
             // A thread that is ending makes no more calls.
             thread: known.unwrap_or_else(|_| new()),
@@ -109,7 +113,8 @@ impl Canceller {
     ///
     /// That goes for reads, writes, flushes and transactions, [`NamedPipeServer::connect`],
     /// [`Listener::accept`], [`wait`], [`call`] and opening a pipe. What becomes of data is as for
-    /// [`PipeStream::cancel_io`].
+    /// [`PipeStream::cancel_io`]. An open that is cancelled while the owner of the name is asked may
+    /// still reach it: for the server a client has come and left.
     ///
     /// # Errors
     /// - `ERROR_NOT_FOUND` (1168): the thread does not wait in such a call, or that has been
@@ -176,7 +181,7 @@ impl Blocked {
         if !IN_USE.load(Ordering::Relaxed) {
             return Ok(Self::NEVER);
         }
-        let thread = CURRENT.try_with(|current| current.get().map(Arc::clone));
+        let thread = CURRENT.try_with(|current| current.borrow().clone());
         let Some(thread) = thread.ok().flatten().filter(|thread| thread.is_ours()) else {
             return Ok(Self::NEVER);
         };
@@ -232,22 +237,7 @@ impl Wake for Link {
 
 impl Wake for Alarm {
     fn wake(&self) {
-        // A full counter wakes as well.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
-}
-
-impl Alarm {
-    fn new() -> Result<Self, Error> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        Ok(Self(
-            fd.map_err(|errno| win32_from_errno(errno, "eventfd"))?,
-        ))
-    }
-
-    /// It may have rung for a call that was over by then.
-    fn silence(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        self.ring();
     }
 }
 
@@ -275,11 +265,11 @@ pub(crate) fn wait_readable(
     })?;
     loop {
         blocked.check()?;
-        let alarm_fd = alarm.as_ref().map(|alarm| alarm.0.as_fd());
-        match socket::wait_readable_or(socket, alarm_fd, deadline).map_err(&failed)? {
-            socket::Woken::Readable => return Ok(()),
-            socket::Woken::TimedOut => return Err(Error::SEM_TIMEOUT),
-            socket::Woken::Alarmed => alarm.iter().for_each(|alarm| alarm.silence()),
+        let woken = poll::wait(socket, PollFlags::IN, alarm.as_deref(), deadline);
+        match woken.map_err(&failed)? {
+            Woken::Ready => return Ok(()),
+            Woken::TimedOut => return Err(Error::SEM_TIMEOUT),
+            Woken::Alarmed => alarm.iter().for_each(|alarm| alarm.silence()),
         }
     }
 }

@@ -4,16 +4,17 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
 use crate::canceller::Blocked;
-use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
 use crate::stream::PipeStream;
+use crate::sys::session::own_session;
 
 /// The client end of one instance of a named pipe.
 ///
@@ -111,6 +112,41 @@ impl NamedPipeClient {
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ServerId)?;
         Ok(self.end.server_pid)
+    }
+
+    /// The session of the process that opened this end.
+    ///
+    /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeClientSessionId")]
+    pub fn client_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ClientId)?;
+        Ok(own_session())
+    }
+
+    /// The session of the process that created the instance, at the time of the open. See
+    /// [`client_session_id`](Self::client_session_id).
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeServerSessionId")]
+    pub fn server_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ServerId)?;
+        Ok(self.end.server_session)
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances); `ERROR_INVALID_DATA` (13): the server's shared memory
+    /// contradicts itself.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.queue_info()?;
+        let (info, direction) = (self.info()?, self.end.opened.direction);
+        Ok(LocalInfo::new(info, direction, self.instances()?, queues))
     }
 
     /// Another handle for the same end: modes, timeouts and data are shared.
@@ -225,7 +261,31 @@ pub fn call(
     reply: &mut [u8],
     timeout: Option<Duration>,
 ) -> io::Result<ReadInfo> {
-    let name = PipeName::from_os_str(addr.as_ref())?;
+    call_by(addr.as_ref(), request, reply, timeout, None)
+}
+
+/// As [`call`], for at most `timeout` in all: it is for the reply too.
+///
+/// # Errors
+/// As [`call`]; `ERROR_SEM_TIMEOUT` (121) when the time is up.
+pub fn call_timeout(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ReadInfo> {
+    let deadline = Instant::now().checked_add(timeout);
+    call_by(addr.as_ref(), request, reply, Some(timeout), deadline)
+}
+
+fn call_by(
+    addr: &OsStr,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+) -> io::Result<ReadInfo> {
+    let name = PipeName::from_os_str(addr)?;
     let access = Access::GENERIC_READ | Access::GENERIC_WRITE;
     let _blocked = Blocked::enter_several();
     let client = match NamedPipeClient::open(&name, access) {
@@ -238,7 +298,7 @@ pub fn call(
         }
     };
     client.set_read_mode(PipeMode::Message)?;
-    client.transact(request, reply)
+    Ok(client.transact_until(request, reply, deadline)?)
 }
 
 /// What [`list`] and [`info`] tell about a name.

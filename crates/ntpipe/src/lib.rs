@@ -58,10 +58,12 @@ mod stream;
 mod sys;
 
 pub use canceller::Canceller;
-pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
+pub use client::{NamedPipeClient, PipeEntry, call, call_timeout, info, list, wait};
 pub use listener::Listener;
-pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName, WaitMode};
-pub use options::{ClientOptions, HandleState, PipeEnd, PipeInfo, PipeMode, ServerOptions};
+pub use ntpipe_proto::{Direction, EndState, Error, IoErrorExt, PipeName, WaitMode};
+pub use options::{
+    ClientOptions, HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode, ServerOptions,
+};
 pub use pipe::{PeekInfo, ReadInfo};
 pub use server::NamedPipeServer;
 pub use stream::PipeStream;

@@ -5,14 +5,16 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{
-    Access, DefaultTimeout, Direction, End, Error, FirstInstance, InstanceOptions, MaxInstances,
-    PipeName, PipeState, PipeType, Quotas, ReadMode, ServerMode, WaitMode, WaitTimeout,
+    Access, DefaultTimeout, Direction, End, EndState, Error, FirstInstance, InstanceOptions,
+    MaxInstances, PipeName, PipeState, PipeType, Quotas, ReadMode, ServerMode, WaitMode,
+    WaitTimeout,
 };
 
 use crate::canceller::Blocked;
 use crate::client::{self, NamedPipeClient};
 use crate::server::NamedPipeServer;
 use crate::service::owner::Owner;
+use crate::stream::QueueInfo;
 
 /// Whether a pipe, or a read, keeps the boundaries between writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +75,65 @@ impl HandleState {
             read_mode: modes.read_mode.into(),
             wait_mode: modes.wait_mode,
             instances,
+        }
+    }
+}
+
+/// What `FilePipeLocalInformation` tells of one end of a pipe (observed 8.19 to 8.22). Type,
+/// direction, instances and buffer sizes are the same from both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalInfo {
+    /// The pipe's type.
+    pub mode: PipeMode,
+    /// Which way data flows.
+    #[doc(alias = "NamedPipeConfiguration")]
+    pub direction: Direction,
+    /// How many instances the name can have; 255 for any number.
+    pub max_instances: u32,
+    /// How many it has now; 0 for a client whose server has closed its end.
+    pub instances: u32,
+    /// The buffer size of what the server reads.
+    #[doc(alias = "InboundQuota")]
+    pub in_buffer_size: u32,
+    /// The bytes that this end can read.
+    pub read_data_available: u32,
+    /// The buffer size of what the server writes.
+    #[doc(alias = "OutboundQuota")]
+    pub out_buffer_size: u32,
+    /// How much of the buffer that this end writes is free. Reads that wait at the other end take of
+    /// it as unread bytes do (reference 2.5).
+    pub write_quota_available: u32,
+    /// The state of the instance, as this end sees it.
+    #[doc(alias = "NamedPipeState")]
+    pub state: EndState,
+    /// The end that was asked.
+    pub end: PipeEnd,
+}
+
+impl LocalInfo {
+    pub(crate) fn new(
+        info: PipeInfo,
+        direction: Direction,
+        instances: u32,
+        queues: QueueInfo,
+    ) -> Self {
+        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let written = match info.end {
+            PipeEnd::Server => info.out_buffer_size,
+            PipeEnd::Client => info.in_buffer_size,
+        };
+        Self {
+            mode: info.mode,
+            direction,
+            max_instances: info.max_instances,
+            instances,
+            in_buffer_size: info.in_buffer_size,
+            read_data_available: low(queues.available),
+            out_buffer_size: info.out_buffer_size,
+            write_quota_available: queues.free.map_or(written, low),
+            state: queues.state,
+            end: info.end,
         }
     }
 }
@@ -293,6 +354,7 @@ impl Default for ServerOptions {
 pub struct ClientOptions {
     read: bool,
     write: bool,
+    access: Option<Access>,
     mode: PipeMode,
 }
 
@@ -303,6 +365,7 @@ impl ClientOptions {
         Self {
             read: true,
             write: true,
+            access: None,
             mode: PipeMode::Byte,
         }
     }
@@ -318,6 +381,32 @@ impl ClientOptions {
     #[doc(alias = "GENERIC_WRITE")]
     pub fn write(&mut self, allowed: bool) -> &mut Self {
         self.write = allowed;
+        self
+    }
+
+    /// The rights to ask for, as `CreateFile`'s `dwDesiredAccess`; [`read`](Self::read) and
+    /// [`write`](Self::write) say nothing then. 0 is allowed: such an end can be asked about the pipe.
+    ///
+    /// `SYNCHRONIZE` and `FILE_READ_ATTRIBUTES` come on top (observed 1.44), and
+    /// `MAXIMUM_ALLOWED` is every right there is.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, ServerOptions};
+    ///
+    /// let _server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-access")?;
+    /// const GENERIC_READ: u32 = 0x8000_0000;
+    /// const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+    /// let client = ClientOptions::new()
+    ///     .access(GENERIC_READ | FILE_WRITE_ATTRIBUTES)
+    ///     .open(r"\\.\pipe\ntpipe-doc-access")?;
+    /// assert_eq!(client.granted_access(), 0x0012_0189);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "dwDesiredAccess")]
+    pub fn access(&mut self, rights: u32) -> &mut Self {
+        self.access = Some(Access::from_bits(rights));
         self
     }
 
@@ -384,6 +473,12 @@ impl ClientOptions {
         }
         if self.write {
             access = access | Access::GENERIC_WRITE;
+        }
+        if let Some(asked) = self.access {
+            access = match asked.contains(Access::MAXIMUM_ALLOWED) {
+                true => asked.without(Access::MAXIMUM_ALLOWED) | Access::ALL_ACCESS,
+                false => asked,
+            };
         }
         let client = NamedPipeClient::open(name, access)?;
         if self.mode == PipeMode::Message {

@@ -107,6 +107,7 @@ impl PipeStream {
     /// - `ERROR_BAD_PIPE` (230): the pipe is not of message type, this end is not in message read
     ///   mode, or the other end is gone.
     /// - `ERROR_PIPE_BUSY` (231): there is something unread, or another thread reads.
+    /// - `ERROR_ACCESS_DENIED` (5): this end of a duplex pipe can't both read and write.
     /// - what [`read_message`](Self::read_message) and [`write_message`](Self::write_message) return.
     #[doc(alias = "TransactNamedPipe")]
     pub fn transact(&self, request: &[u8], reply: &mut [u8]) -> io::Result<ReadInfo> {
@@ -130,6 +131,18 @@ impl PipeStream {
             true => Ok(()),
             false => Err(Error::NOT_FOUND.into()),
         }
+    }
+
+    /// The rights that this end was granted, as an access mask (observed 1b, reference 0.3).
+    ///
+    /// Reading and peeking take `FILE_READ_DATA` (1), writing and flushing `FILE_WRITE_DATA` (2),
+    /// transactions both, asking for modes and properties `FILE_READ_ATTRIBUTES` (0x80), setting
+    /// modes `FILE_WRITE_ATTRIBUTES` (0x100); other calls take none. Without its right a call is
+    /// `ERROR_ACCESS_DENIED` (5), whatever the pipe's state.
+    #[doc(alias = "FileAccessInformation")]
+    #[must_use]
+    pub fn granted_access(&self) -> u32 {
+        self.terms().access.bits()
     }
 
     /// Whether reads return single messages or bytes.
@@ -166,9 +179,10 @@ impl PipeStream {
     /// At an end that does not wait:
     /// - a read of an empty pipe is `ERROR_NO_DATA` (232). Only of a message that is longer than
     ///   the pipe's memory, and has begun to come, it waits for the rest.
-    /// - a write that would have to wait writes nothing, and returns 0 (observed 6.3). With the other
-    ///   end in this process, what its reads wait for is taken into account: it goes to them, and
-    ///   only the rest has to fit (6.5 to 6.8).
+    /// - a write that would have to wait writes nothing, and returns 0 (observed 6.3). What reads of
+    ///   the other end wait for has not to fit; if the rest does not, a byte pipe takes that part
+    ///   alone and returns its length (6.5 to 6.8). Differs from Windows: of a write that is larger
+    ///   than the pipe's memory that part counts only as far as it has room there.
     /// - [`connect`](crate::NamedPipeServer::connect) without a client is `ERROR_PIPE_LISTENING`
     ///   (536).
     /// - [`flush`](Self::flush) and the reply of [`transact`](Self::transact) are waited for as

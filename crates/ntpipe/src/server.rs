@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode};
 
 use crate::listener::Home;
-use crate::options::{HandleState, PipeEnd, PipeInfo, ServerOptions};
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, ServerOptions};
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
+use crate::sys::session::own_session;
 use crate::sys::socket;
 
 /// The server end of one instance of a named pipe.
@@ -168,7 +169,43 @@ impl NamedPipeServer {
     /// `ERROR_NOT_FOUND` (1168): there is no client.
     #[doc(alias = "GetNamedPipeClientProcessId")]
     pub fn client_process_id(&self) -> io::Result<u32> {
-        Ok(self.handle.end.client_process_id()?)
+        Ok(self.handle.end.client_ids()?.0)
+    }
+
+    /// The session of the process that opened the client end, at that time; known until the client
+    /// is disconnected.
+    ///
+    /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_FOUND` (1168): there is no client.
+    #[doc(alias = "GetNamedPipeClientSessionId")]
+    pub fn client_session_id(&self) -> io::Result<u32> {
+        Ok(self.handle.end.client_ids()?.1)
+    }
+
+    /// The session of the process that created this instance: this one. See
+    /// [`client_session_id`](Self::client_session_id).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeServerSessionId")]
+    pub fn server_session_id(&self) -> io::Result<u32> {
+        self.check_process()?;
+        Ok(own_session())
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end.
+    ///
+    /// # Errors
+    /// `ERROR_ACCESS_DENIED` (5): the server only writes (observed 1.42). `ERROR_INVALID_HANDLE` (6)
+    /// in a forked child. `ERROR_INVALID_DATA` (13): the client's shared memory contradicts itself.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.queue_info()?;
+        let (name, quotas) = self.handle.end.info()?;
+        let info = pipe_info(&name, quotas, PipeEnd::Server);
+        Ok(LocalInfo::new(info, name.direction, name.instances, queues))
     }
 
     /// The process that created this instance: this one.

@@ -13,8 +13,8 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use ntpipe::{
-    ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream, ReadInfo, ServerOptions,
-    WaitMode, anonymous,
+    Canceller, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream, ReadInfo,
+    ServerOptions, WaitMode, anonymous,
 };
 
 mod support;
@@ -49,8 +49,18 @@ fn reading<'s>(
         Ok((read, buf))
     });
     let thread = receiver.recv().unwrap().as_raw_nonzero().get();
-    until(|| is_asleep(thread));
+    until(|| is_asleep(thread) && waits_for_pipe(thread));
     read
+}
+
+/// Whether a thread sleeps where only pipes do: in a futex that processes share.
+fn waits_for_pipe(thread: i32) -> bool {
+    const WAIT_BITSET: &str = "0x9";
+    match std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")) {
+        Ok(call) => call.split(' ').nth(2) == Some(WAIT_BITSET),
+        // The kernel does not tell: then any sleep has to do.
+        Err(_) => true,
+    }
 }
 
 /// What a read returned: the bytes, and whether there are more.
@@ -221,6 +231,25 @@ fn a_read_that_was_cancelled_takes_nothing_that_comes_later() {
                 assert_eq!(got(read), (bytes(n, 50), false));
             });
         }
+        // By the thread.
+        let (sender, receiver) = channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                sender.send(Canceller::current()).unwrap();
+                for _ in 0..200 {
+                    assert_eq!(code(server.read_message(&mut [0; 100])), 995);
+                    until(|| server.peek(&mut []).unwrap().available == 50);
+                    server.read_message(&mut [0; 100]).unwrap();
+                }
+            });
+            let canceller = receiver.recv().unwrap();
+            for n in 0..200 {
+                until(|| canceller.cancel().is_ok());
+                client.write_message(&bytes(n, 50)).unwrap();
+                client.flush().unwrap();
+            }
+            reader.join().unwrap();
+        });
     });
 }
 
@@ -299,5 +328,32 @@ fn both_ways_at_once_nothing_hangs_and_nothing_is_lost() {
             is_over.store(true, Ordering::Relaxed);
         });
         assert_eq!(sent.into_inner(), received.into_inner());
+    });
+}
+
+#[test]
+fn a_write_that_was_cancelled_can_not_be_read_any_more() {
+    alone(this_test!(), || {
+        let (server, client) = pair(PipeMode::Message, 100);
+        client.write_message(&bytes(0, 60)).unwrap();
+        for n in 0..100 {
+            thread::scope(|scope| {
+                let writes = [60, 30, 101].map(|len| {
+                    let client = &client;
+                    let before = server.peek(&mut []).unwrap().available;
+                    let write = scope.spawn(move || client.write_message(&bytes(n, len)));
+                    until(|| server.peek(&mut []).unwrap().available == before + len as u64);
+                    write
+                });
+                client.cancel_io().unwrap();
+                assert_eq!(server.peek(&mut []).unwrap().available, 60);
+                assert_eq!(code(client.cancel_io()), 1168);
+                for write in writes {
+                    assert_eq!(code(write.join().unwrap()), 995);
+                }
+            });
+        }
+        assert_eq!(server.read_message(&mut [0; 100]).unwrap().len, 60);
+        assert_eq!(client.write_message(&bytes(0, 100)).unwrap(), 100);
     });
 }

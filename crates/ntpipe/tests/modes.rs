@@ -15,7 +15,7 @@ use ntpipe::{
 };
 
 mod support;
-use support::{PIPE, Scenario, asleep, code, this_test, until};
+use support::{PIPE, Scenario, asleep, code, hear, say, this_test, until};
 
 const QUOTA: u32 = 512;
 
@@ -150,6 +150,8 @@ fn an_end_with_calls_or_data_under_way_goes_on_waiting() {
         let mut buf = [0; 10];
         // A read waits.
         let refused = || {
+            let quota = || client.local_info().unwrap().write_quota_available;
+            until(|| quota() == QUOTA - 10);
             assert_eq!(code(server.set_wait_mode(WaitMode::NoWait)), 231);
             assert_eq!(server.wait_mode(), WaitMode::Wait);
             server.set_wait_mode(WaitMode::Wait).unwrap();
@@ -226,4 +228,36 @@ fn a_write_that_does_not_fit_writes_nothing() {
             assert_eq!(server.peek(&mut []).unwrap().available, 512);
         }
     });
+}
+
+#[test]
+fn a_write_that_does_not_wait_counts_on_reads_of_another_process() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            let server = options(PipeMode::Byte).create(PIPE).unwrap();
+            say("listens");
+            server.connect().unwrap();
+            for len in [1, 512, 1] {
+                let read = server.read_message(&mut [0; 600][..len]).unwrap();
+                assert_eq!(read.len, len);
+            }
+            hear();
+        })
+        .role("client", || {
+            let client = ClientOptions::new().open(PIPE).unwrap();
+            client.set_wait_mode(WaitMode::NoWait).unwrap();
+            let waits = || client.local_info().unwrap().write_quota_available == QUOTA - 1;
+            until(waits);
+            // Observed 6.6, 6.7.
+            assert_eq!(client.write_message(&[0; 513]).unwrap(), 513);
+            until(waits);
+            assert_eq!(client.write_message(&[0; 514]).unwrap(), 1);
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("listens");
+            stage.start("client").finish();
+            server.say("done");
+            server.finish();
+        });
 }

@@ -15,6 +15,7 @@ use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
 use crate::ring::{Link, Offer, Peer};
 use crate::stream::{PipeStream, Terms, lock};
+use crate::sys::session::session_of;
 use crate::sys::socket;
 
 /// The client end of an instance.
@@ -24,6 +25,8 @@ pub(crate) struct ClientEnd {
     pub(crate) own_pid: u32,
     /// Who answered, as the kernel knows it.
     pub(crate) server_pid: u32,
+    /// Its session when the pipe was opened.
+    pub(crate) server_session: u32,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
@@ -91,6 +94,7 @@ impl ClientEnd {
         let terms = Terms {
             end: End::Client,
             pipe_type: opened.pipe_type,
+            direction: opened.direction,
             access: granted,
             reads: reads.then_some(opened.quotas.outbound),
             writes: writes.then_some(opened.quotas.inbound),
@@ -105,6 +109,7 @@ impl ClientEnd {
             opened,
             own_pid,
             server_pid,
+            server_session: session_of(server_pid),
             name,
             link,
             control,

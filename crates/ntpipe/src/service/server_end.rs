@@ -277,8 +277,8 @@ impl ServerEnd {
         Ok((machine.server.info().ok_or(Error::INVALID_HANDLE)?, quotas))
     }
 
-    /// The process that opened the client end (observed 14).
-    pub(crate) fn client_process_id(&self) -> Result<u32, Error> {
+    /// The process that opened the client end, and its session then (observed 14).
+    pub(crate) fn client_ids(&self) -> Result<(u32, u32), Error> {
         self.stream.check_process()?;
         let state = self.state().ok_or(Error::INVALID_HANDLE)?;
         if let Verdict::Fail(error) = state.verdict(End::Server, Operation::ClientId) {
@@ -290,7 +290,7 @@ impl ServerEnd {
             .get(&self.id)
             .and_then(|entry| entry.client.as_ref());
         client
-            .map(|client| client.credentials.pid)
+            .map(|client| (client.credentials.pid, client.session_id))
             .ok_or(Error::NOT_FOUND)
     }
 

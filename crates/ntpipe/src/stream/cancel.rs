@@ -4,10 +4,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
+use ntpipe_proto::lane::{Read, Withdrawal};
 
 use super::waiters::Waiters;
 use super::{PipeStream, ReadSide, Slot, WriteSide, expired, lock};
 use crate::canceller::Blocked;
+use crate::ring::Wait;
 
 /// How often a thread that can be cancelled looks up while a client is on its way: that takes a
 /// moment, or 5 seconds if the client has been stopped.
@@ -20,19 +22,16 @@ impl PipeStream {
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
         let found = [
-            write.waiters.cancel_all(),
+            write.cancel(),
             self.read.cancel(&mut read, None),
             read.arriving.cancel_all(),
         ];
-        let found = found.contains(&true);
-        if found && let Slot::Linked(link) = &read.link {
+        if let Slot::Linked(link) = &read.link {
             link.wake_own();
         }
         drop((read, write));
-        if found {
-            self.arrived.iter().for_each(Condvar::notify_all);
-        }
-        Ok(found)
+        self.arrived.iter().for_each(Condvar::notify_all);
+        Ok(found.contains(&true))
     }
 
     /// The side of this end that reads, once a client that is on its way has arrived.
@@ -51,6 +50,42 @@ impl PipeStream {
     ) -> Result<MutexGuard<'_, WriteSide>, Error> {
         let [_, arrived] = &self.arrived;
         await_client(&self.write, arrived, deadline)
+    }
+}
+
+impl WriteSide {
+    /// Cancels the calls that wait; whether there was one that was not done yet.
+    ///
+    /// The last first: no write is to find room because another was taken back.
+    fn cancel(&mut self) -> bool {
+        if let Some(kernel) = self.link.kernel() {
+            return kernel.cancel();
+        }
+        let Slot::Linked(link) = &self.link else {
+            return self.waiters.cancel_all();
+        };
+        let aborted = Err(Error::OPERATION_ABORTED);
+        let mut found = false;
+        for (call, write) in self.waiters.uncancelled().into_iter().rev() {
+            let withdrawal = write.map(|write| self.writer.withdraw(&**link, write));
+            found |= match withdrawal {
+                None | Some(Ok(Withdrawal::Withdrawn)) => self.waiters.end(call, aborted),
+                Some(Ok(Withdrawal::Contested)) => {
+                    self.waiters.cancel(call);
+                    true
+                }
+                Some(Ok(Withdrawal::Completed)) => {
+                    self.waiters.end(call, Ok(Read::default()));
+                    false
+                }
+                Some(Err(error)) => {
+                    self.waiters.end(call, Err(link.poison(error)));
+                    false
+                }
+            };
+        }
+        link.wake_peer(Wait::DATA);
+        found
     }
 }
 

@@ -14,6 +14,7 @@ use std::task::Poll;
 
 use ntpipe_proto::{Error, PipeState, ReadMode};
 
+use super::reading::ask_anew;
 use super::waiters::Handed;
 use super::{ReadSide, Slot, lock};
 use crate::canceller::Wake;
@@ -50,7 +51,7 @@ pub(super) struct ReadCall {
 }
 
 /// Below this size a buffer is worth no look at how much of it is needed.
-const AMPLE: usize = 64 * 1024;
+pub(super) const AMPLE: usize = 64 * 1024;
 
 type Seats = Mutex<HashMap<MemoryId, Weak<Seat>>>;
 
@@ -128,6 +129,11 @@ impl ReadHalf {
         full_fence(); // pairs with the fence in `Seat::serve`
     }
 
+    /// As [`count`](Self::count), when one has ended.
+    pub(super) fn count_down(&self, side: &ReadSide) {
+        self.waiting.store(side.turns.len(), Ordering::Relaxed);
+    }
+
     /// The number that changes whenever a read that waits may have been ended by another thread.
     pub(super) fn served(&self) -> u64 {
         self.served.load(Ordering::Acquire) // pairs with the Release in `serve`
@@ -148,6 +154,24 @@ impl ReadHalf {
         };
         let is_empty = link.is_peer_of(writer) && reader.is_empty(&**link) == Ok(true);
         if is_empty { turns.room() } else { 0 }
+    }
+
+    /// The reads that wait for what `writer` writes ask for it, also those that spin.
+    pub(super) fn ask_of(&self, writer: &Link) {
+        let mut side = lock(&self.side);
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            turns,
+            ..
+        } = &mut *side
+        else {
+            return;
+        };
+        if link.is_peer_of(writer) && !turns.is_empty() {
+            turns.ask_all(true);
+            reader.ask(&**link, turns.asked());
+        }
     }
 
     /// Serves the reads that wait for what `writer` writes.
@@ -212,14 +236,14 @@ impl ReadHalf {
             }
         }
         if has_moved {
-            side.ask_anew(link);
+            ask_anew(reader, turns, link);
             self.tell(side);
         }
     }
 
     /// Reads were ended or have come further: their threads are to look.
     fn tell(&self, side: &ReadSide) {
-        self.waiting.store(side.turns.len(), Ordering::Relaxed);
+        self.count_down(side);
         self.served.fetch_add(1, Ordering::Release); // pairs with the Acquire in `served`
     }
 
@@ -233,7 +257,7 @@ impl ReadHalf {
             // A write may have counted on what was asked for: then they have it.
             match turn {
                 Some(turn) => side.turns.ask(turn, false),
-                None => side.turns.ask_none(),
+                None => side.turns.ask_all(false),
             }
             if !side.turns.is_empty() {
                 let asked = side.turns.asked();
@@ -255,9 +279,7 @@ impl ReadHalf {
             self.tell(side);
         }
         if let Slot::Linked(link) = side.link.clone() {
-            if side.turns.asked() == 0 {
-                side.reader.stop_asking(&*link);
-            }
+            ask_anew(&mut side.reader, &side.turns, &link);
             link.wake_own();
         }
         found

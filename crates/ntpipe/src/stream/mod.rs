@@ -9,20 +9,25 @@ use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
 use ntpipe_proto::{
-    Access, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict, WaitMode,
+    Access, Direction, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict,
+    WaitMode,
 };
 
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod cancel;
+mod kernel;
 mod local;
 mod modes;
+mod query;
 mod reading;
 mod waiters;
 mod writing;
 
+pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
+pub(crate) use query::QueueInfo;
 use reading::try_read;
 pub(crate) use waiters::Waiters;
 
@@ -31,6 +36,7 @@ pub(crate) use waiters::Waiters;
 pub(crate) struct Terms {
     pub(crate) end: End,
     pub(crate) pipe_type: PipeType,
+    pub(crate) direction: Direction,
     /// What this end may do beside reading and writing, which the quotas tell.
     pub(crate) access: Access,
     /// The quota of the lane that this end reads; `None` if the pipe has no such lane.
@@ -86,6 +92,8 @@ enum Slot {
     /// A client has the instance, but its memory is not here yet.
     Arriving,
     Absent(EndState),
+    /// The pipe has turned into one of the kernel's.
+    Kernel(Arc<KernelEnd>),
 }
 
 impl PipeStream {
@@ -199,6 +207,11 @@ impl PipeStream {
         }
     }
 
+    /// Whether the other end is there, as far as it can be seen from here.
+    pub(crate) fn has_peer(&self) -> bool {
+        lock(&self.write).link.state() == Ok(EndState::Connected)
+    }
+
     /// The answer of the state tables, as an error or not.
     fn refusal(&self, operation: Operation, state: EndState) -> Result<(), Error> {
         match state.verdict(self.terms.end, operation) {
@@ -212,8 +225,8 @@ impl PipeStream {
         match slot {
             Slot::Linked(link) => Ok(Arc::clone(link)),
             Slot::Absent(state) => Err(self.refused(operation, *state)),
-            // Who gets a side to work with has waited until this is over.
-            Slot::Arriving => Err(Error::INTERNAL_ERROR),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => Err(Error::INTERNAL_ERROR),
         }
     }
 
@@ -247,7 +260,17 @@ impl Slot {
     fn left(&self) -> Error {
         match self {
             Self::Absent(EndState::Closing) => Error::BROKEN_PIPE,
-            Self::Absent(_) | Self::Arriving | Self::Linked(_) => Error::PIPE_NOT_CONNECTED,
+            Self::Absent(_) | Self::Arriving | Self::Linked(_) | Self::Kernel(_) => {
+                Error::PIPE_NOT_CONNECTED
+            }
+        }
+    }
+
+    /// The kernel's pipe, if it is one.
+    fn kernel(&self) -> Option<Arc<KernelEnd>> {
+        match self {
+            Self::Kernel(end) => Some(Arc::clone(end)),
+            Self::Linked(_) | Self::Arriving | Self::Absent(_) => None,
         }
     }
 
@@ -260,6 +283,7 @@ impl Slot {
         match self {
             Self::Absent(state) => Ok(*state),
             Self::Arriving => Ok(EndState::Connected),
+            Self::Kernel(end) => Ok(end.state()),
             Self::Linked(link) => match link.peer() {
                 Peer::Connected => Ok(EndState::Connected),
                 Peer::Gone => Ok(EndState::Closing),

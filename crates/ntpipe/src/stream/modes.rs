@@ -62,12 +62,19 @@ impl PipeStream {
 impl ReadSide {
     fn has_waiters(&self) -> bool {
         !self.turns.is_empty()
+            || self
+                .link
+                .kernel()
+                .is_some_and(|kernel| kernel.has_waiters())
     }
 }
 
 impl WriteSide {
     /// Whether the peer has not read everything, an empty message included.
     fn has_unread(&mut self) -> Result<bool, Error> {
+        if let Some(kernel) = self.link.kernel() {
+            return Ok(kernel.has_unread_writes());
+        }
         let Slot::Linked(link) = &self.link else {
             return Ok(false);
         };

@@ -5,11 +5,11 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode, Status};
+use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status};
 
-use super::local::ReadCall;
+use super::local::{AMPLE, ReadCall};
 use super::waiters::Handed;
-use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
+use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
@@ -38,6 +38,10 @@ impl PipeStream {
                 return Ok(read);
             }
         }
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.read(dst, deadline, self.is_nowait());
+        }
         let link = self.linked(&side.link, Operation::Read)?;
         // Of a message that is half here the rest is on its way.
         if self.is_nowait() && op.filled() == 0 {
@@ -64,6 +68,10 @@ impl PipeStream {
                 Collected::Ended(result) => break result,
                 Collected::Waits(op) => op,
             };
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume_read(turn, dst, deadline);
+            }
             if !side.link.is(link) {
                 break Err(side.link.left());
             }
@@ -126,10 +134,7 @@ impl PipeStream {
         }
         match try_read(link, &mut side.reader, op, self.mode(), dst)? {
             Poll::Ready(read) => Ok(read),
-            Poll::Pending => {
-                side.reader.stop_asking(&**link);
-                Err(Error::SEM_TIMEOUT)
-            }
+            Poll::Pending => Err(Error::SEM_TIMEOUT),
         }
     }
 
@@ -138,6 +143,9 @@ impl PipeStream {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
+        if let Some(kernel) = side.link.kernel() {
+            return kernel.peek(dst);
+        }
         let link = self.linked(&side.link, Operation::Peek)?;
         let peer = link.peer();
         match peer {
@@ -166,8 +174,7 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
-        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);
@@ -207,13 +214,18 @@ impl PipeStream {
 
     fn leave(&self, side: &mut ReadSide, turn: u64) {
         side.turns.leave(turn);
-        self.read.count(side);
-        if side.turns.is_empty() {
+        self.read.count_down(side);
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            turns,
+            ..
+        } = side
+        else {
             return;
-        }
-        if let Slot::Linked(link) = side.link.clone() {
-            side.ask_anew(&link);
-            // Also lest data is missed that came while nothing was asked for.
+        };
+        ask_anew(reader, turns, link);
+        if !turns.is_empty() {
             link.wake_own();
         }
     }
@@ -248,7 +260,7 @@ pub(super) fn try_read(
         Ok(())
     };
     let result = whole.and_then(|()| reader.read(op, link, mode, dst));
-    if result != Ok(Poll::Pending) {
+    if result.is_err() {
         reader.stop_asking(link);
     }
     if reader.position() != before {
@@ -257,19 +269,19 @@ pub(super) fn try_read(
     result.map_err(|error| link.poison(error))
 }
 
+/// One that asked has ended: the others ask as before.
+pub(super) fn ask_anew(reader: &mut Reader, turns: &Waiters, link: &Link) {
+    match turns.asked() {
+        0 => reader.stop_asking(link),
+        asked => reader.ask(link, asked),
+    }
+}
+
 impl ReadSide {
     /// Tells the writer what all reads that wait ask for, and whether this one asks too.
     fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
         self.turns.ask(turn, asks);
         self.reader.ask(link, self.turns.asked());
-    }
-
-    /// One that asked has ended: the others ask as before.
-    pub(super) fn ask_anew(&mut self, link: &Link) {
-        let asked = self.turns.asked();
-        if asked > 0 {
-            self.reader.ask(link, asked);
-        }
     }
 
     /// What other threads have done for a read that waits; the bytes go to `dst`.
@@ -295,7 +307,9 @@ impl ReadSide {
         if let (Some(to), Some(part)) = (dst.get_mut(from..filled), bytes.get(from..filled)) {
             to.copy_from_slice(part);
         }
-        self.spare = bytes;
+        if bytes.len() <= AMPLE {
+            self.spare = bytes;
+        }
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 
 use ntpipe_proto::Error;
-use ntpipe_proto::lane::{Read, Reading};
+use ntpipe_proto::lane::{OpId, Read, Reading};
 
 /// Calls that wait, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     next: u64,
     calls: VecDeque<Waiter>,
-    /// Reads that were ended for their threads, which have not learned it yet.
+    /// Calls that were ended for their threads, which have not learned it yet.
     ended: Vec<(u64, Ended)>,
 }
 
@@ -18,6 +18,8 @@ pub(crate) struct Waiters {
 pub(super) struct Waiter {
     id: u64,
     is_cancelled: bool,
+    /// What a write is to the lane.
+    write: Option<OpId>,
     /// Whether a read has told the writer what it asks for.
     asks: bool,
     /// The size of a read's buffer.
@@ -36,7 +38,7 @@ pub(super) struct Handed {
     pub(super) bytes: Vec<u8>,
 }
 
-/// How a read was ended for its thread.
+/// How a call was ended for its thread.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) result: Result<Read, Error>,
@@ -56,12 +58,35 @@ impl Waiters {
         self.calls.push_back(Waiter {
             id,
             is_cancelled: false,
+            write: None,
             asks: false,
             room,
             op,
             handed: None,
         });
         id
+    }
+
+    /// A write that is pending.
+    pub(super) fn enter_write(&mut self, write: OpId) -> u64 {
+        let id = self.enter();
+        if let Some(call) = self.find(id) {
+            call.write = Some(write);
+        }
+        id
+    }
+
+    /// The calls that have not been cancelled, and what writes among them are to the lane.
+    pub(super) fn uncancelled(&self) -> Vec<(u64, Option<OpId>)> {
+        let calls = self.calls.iter().filter(|call| !call.is_cancelled);
+        calls.map(|call| (call.id, call.write)).collect()
+    }
+
+    /// Leaves it to the thread of a call to end it.
+    pub(super) fn cancel(&mut self, id: u64) {
+        if let Some(call) = self.find(id) {
+            call.is_cancelled = true;
+        }
     }
 
     /// One less; it may have been forgotten before.
@@ -76,6 +101,11 @@ impl Waiters {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.calls.is_empty()
+    }
+
+    /// The calls, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.calls.iter().map(|call| call.id)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,9 +150,9 @@ impl Waiters {
         }
     }
 
-    /// No read asks for anything any more.
-    pub(super) fn ask_none(&mut self) {
-        self.calls.iter_mut().for_each(|call| call.asks = false);
+    /// As [`ask`](Self::ask), for all of them.
+    pub(super) fn ask_all(&mut self, ask: bool) {
+        self.calls.iter_mut().for_each(|call| call.asks = ask);
     }
 
     /// What all reads together ask for.
@@ -140,7 +170,7 @@ impl Waiters {
         }
     }
 
-    /// Ends a read for its thread; whether it waited.
+    /// Ends a call for its thread; whether it waited.
     pub(super) fn end(&mut self, id: u64, result: Result<Read, Error>) -> bool {
         let at = self.calls.iter().position(|call| call.id == id);
         let call = at.and_then(|at| self.calls.remove(at));
@@ -158,7 +188,7 @@ impl Waiters {
         self.ended.push((call.id, ended));
     }
 
-    /// How a read was ended, if it was; its thread learns it here.
+    /// How a call was ended, if it was; its thread learns it here.
     pub(super) fn take_ended(&mut self, id: u64) -> Option<Ended> {
         let at = self.ended.iter().position(|(of, _)| *of == id)?;
         Some(self.ended.swap_remove(at).1)

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
-use ntpipe_proto::{EndState, Error, Operation, PipeType};
+use ntpipe_proto::{EndState, Error, Operation};
 
 use super::local::Seat;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
@@ -22,8 +22,7 @@ impl PipeStream {
         if self.is_nowait() {
             return self.write_nowait(src, deadline);
         }
-        self.write_charged(src, Charge::Charged, deadline)?;
-        Ok(src.len())
+        self.write_charged(src, Charge::Charged, deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
@@ -32,39 +31,20 @@ impl PipeStream {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, true);
+        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
         let link = Arc::clone(self.writable(link)?);
-        let fits = writer.fits(&*link, src.len());
-        let mut src = src;
-        if !src.is_empty() && !fits.map_err(|error| link.poison(error))? {
-            let peer = seat.as_ref().and_then(|seat| seat.peer());
-            let direct = peer.map_or(0, |peer| peer.room_for(&link));
-            let rest = u64::try_from(src.len().saturating_sub(direct)).unwrap_or(u64::MAX);
-            let free = writer.free_quota(&*link);
-            if direct == 0 || rest > free.map_err(|error| link.poison(error))? {
-                if self.terms.pipe_type == PipeType::Message {
-                    return Ok(0);
-                }
-                src = src.get(..direct).unwrap_or(src);
-            }
+        if let Some(peer) = seat.as_ref().and_then(|seat| seat.peer()) {
+            peer.ask_of(&link);
         }
-        let begun = writer
-            .begin(&*link, src, Charge::Charged)
-            .map_err(|error| link.poison(error))?;
-        tell_reader(side.seat.as_ref(), &link);
-        match begun {
-            Begun::Done => Ok(src.len()),
-            // It is done by now, unless a read that it counted on was given up.
-            Begun::Pending(id) => {
-                match self.finish_write(side, &link, id, src, Some(Instant::now())) {
-                    Ok(()) => Ok(src.len()),
-                    Err(error) if error == Error::SEM_TIMEOUT => Ok(0),
-                    Err(error) => Err(error),
-                }
-            }
-        }
+        let written = writer.begin_nowait(&*link, src);
+        tell_reader(seat.as_ref(), &link);
+        written.map_err(|error| link.poison(error))
     }
 
     /// The connection to write to, or why there is none.
@@ -72,8 +52,8 @@ impl PipeStream {
         let link = match slot {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            // Who gets a side to work with has waited until this is over.
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
         };
         match link.peer() {
             Peer::Connected => Ok(link),
@@ -88,20 +68,24 @@ impl PipeStream {
         src: &[u8],
         charge: Charge,
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
+        if let Some(kernel) = link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, false);
+        }
         let link = self.writable(link)?;
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
         tell_reader(seat.as_ref(), link);
         match begun {
-            Begun::Done => Ok(()),
+            Begun::Done => Ok(src.len()),
             Begun::Pending(id) => {
                 let link = Arc::clone(link);
                 self.finish_write(side, &link, id, src, deadline)
@@ -117,11 +101,18 @@ impl PipeStream {
         id: OpId,
         src: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let blocked = Blocked::enter(|| Arc::clone(link));
-        let call = side.waiters.enter();
+        let call = side.waiters.enter_write(id);
         let mut contested = None;
         let result = loop {
+            if let Some(ended) = side.waiters.take_ended(call) {
+                break ended.result.map(|_| src.len());
+            }
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume(id, src, deadline);
+            }
             if !side.link.is(link) {
                 return Err(side.link.left());
             }
@@ -129,7 +120,7 @@ impl PipeStream {
             let resumed = side.writer.resume(&**link, id, src);
             tell_reader(side.seat.as_ref(), link);
             match resumed {
-                Ok(Poll::Ready(())) => break Ok(()),
+                Ok(Poll::Ready(())) => break Ok(src.len()),
                 Ok(Poll::Pending) => {}
                 Err(error) => break Err(link.poison(error)),
             }
@@ -167,8 +158,9 @@ impl PipeStream {
         };
         side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
-        // this lock, so that they see the ring or what it is about.
-        if side.writer.has_waiters() {
+        // this lock, so that they see the ring or what it is about. A write that was taken back may
+        // have completed those behind it, which the writer then does not count any more.
+        if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
         result
@@ -183,6 +175,10 @@ impl PipeStream {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
             Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+            Slot::Kernel(kernel) => {
+                drop(side);
+                return kernel.flush(deadline);
+            }
         };
         match link.peer() {
             Peer::Connected => {}
@@ -195,13 +191,13 @@ impl PipeStream {
         let call = side.waiters.enter();
         let result = loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
+            let ended = side.waiters.take_ended(call);
             let poll = side.writer.poll_flush(&*link, flush);
             let failed = match peer {
+                _ if ended.is_some() => Some(Error::OPERATION_ABORTED),
                 _ if poll == Ok(Poll::Ready(())) => break Ok(()),
                 _ if poll.is_err() => Some(link.poison(Error::INVALID_DATA)),
-                Peer::Connected if side.waiters.is_cancelled(call) || blocked.is_cancelled() => {
-                    Some(Error::OPERATION_ABORTED)
-                }
+                Peer::Connected if blocked.is_cancelled() => Some(Error::OPERATION_ABORTED),
                 Peer::Connected if expired(deadline) => Some(Error::SEM_TIMEOUT),
                 Peer::Connected => None,
                 Peer::Gone => Some(Error::BROKEN_PIPE),
@@ -215,7 +211,12 @@ impl PipeStream {
             drop(side);
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.flush(deadline);
+            }
             if !side.link.is(&link) {
+                side.waiters.take_ended(call);
                 return Err(side.link.left());
             }
         };

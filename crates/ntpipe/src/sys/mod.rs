@@ -5,6 +5,9 @@
 pub(crate) mod cpu;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod pipe;
+pub(crate) mod poll;
+pub(crate) mod session;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;

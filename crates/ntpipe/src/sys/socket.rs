@@ -210,46 +210,6 @@ pub(crate) fn receive(
     }))
 }
 
-/// Why [`wait_readable_or`] has returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// The socket has something to receive.
-    Readable,
-    /// It has not, but the alarm has rung.
-    Alarmed,
-    /// Neither before the deadline.
-    TimedOut,
-}
-
-/// Waits until the socket has something to receive, the alarm rings, or the deadline has passed.
-pub(crate) fn wait_readable_or(
-    socket: BorrowedFd<'_>,
-    alarm: Option<BorrowedFd<'_>>,
-    deadline: Option<Instant>,
-) -> Result<Woken, Errno> {
-    // Without an alarm the socket twice: the same answer.
-    let [mut socket, mut alarm] =
-        [socket, alarm.unwrap_or(socket)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [socket.clone(), alarm.clone()];
-        match event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return Ok(Woken::TimedOut),
-            Ok(_) => [socket, alarm] = fds,
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
-        }
-        return Ok(
-            match (socket.revents().is_empty(), alarm.revents().is_empty()) {
-                (false, _) => Woken::Readable,
-                (true, false) => Woken::Alarmed,
-                (true, true) => continue,
-            },
-        );
-    }
-}
-
 /// Waits until one of the sockets has something to receive; says for each whether it has. `None`
 /// once the deadline has passed.
 pub(crate) fn wait_any_readable<'a>(

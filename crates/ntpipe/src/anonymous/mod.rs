@@ -1,15 +1,21 @@
 //! Anonymous pipes.
+//!
+//! They have the shape of [`std::io::pipe`]. An end that leaves for a program that knows nothing of
+//! this library, as its standard input, say, turns the pipe into one of the kernel's: see
+//! [`PipeReader::into_fd`].
 
 use std::io::{self, Read, Write};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, End, EndState, Operation, PipeType, ReadMode};
+use ntpipe_proto::{Access, Direction, End, EndState, Operation, PipeType, ReadMode};
 
-use crate::options::{HandleState, PipeEnd, PipeInfo, PipeMode};
-use crate::ring::{Link, Offer, Peer, Trust};
-use crate::stream::{PipeStream, Terms};
+mod fds;
+
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
+use crate::ring::{Link, Offer, Trust};
+use crate::stream::{KernelEnd, PipeStream, Terms};
 
 /// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
 #[derive(Clone)]
@@ -25,8 +31,12 @@ pub struct PipeWriter {
 
 struct AnonymousEnd {
     stream: PipeStream,
-    link: Arc<Link>,
+    /// Missing if the pipe was the kernel's from the beginning.
+    link: Option<Arc<Link>>,
     quota: u32,
+    peer: OnceLock<Weak<Self>>,
+    /// The kernel's pipe, once this end was asked for it.
+    kernel: OnceLock<Arc<KernelEnd>>,
 }
 
 /// The buffer size that 0 stands for (observed 13.2).
@@ -70,39 +80,23 @@ pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
         quota,
         writer.accept(reader_memory, outbound, Trust::Same)?,
     );
-    Ok((
-        PipeReader {
-            end: Arc::new(reader),
-        },
-        PipeWriter {
-            end: Arc::new(writer),
-        },
-    ))
+    let (reader, writer) = (Arc::new(reader), Arc::new(writer));
+    let _ = reader.peer.set(Arc::downgrade(&writer));
+    let _ = writer.peer.set(Arc::downgrade(&reader));
+    Ok((PipeReader { end: reader }, PipeWriter { end: writer }))
 }
 
 impl AnonymousEnd {
     fn new(end: End, quota: u32, link: Link) -> Self {
-        let (reads, writes) = match end {
-            End::Server => (Some(quota), None),
-            End::Client => (None, Some(quota)),
-        };
-        let terms = Terms {
-            end,
-            pipe_type: PipeType::Byte,
-            access: match end {
-                End::Server => Access::ANONYMOUS_READ_END,
-                End::Client => Access::ANONYMOUS_WRITE_END,
-            },
-            reads,
-            writes,
-        };
-        let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
+        let stream = new_stream(end, quota);
         let link = Arc::new(link);
         stream.attach(&link);
         Self {
             stream,
-            link,
+            link: Some(link),
             quota,
+            peer: OnceLock::new(),
+            kernel: OnceLock::new(),
         }
     }
 
@@ -124,8 +118,14 @@ impl AnonymousEnd {
     /// A client whose server has closed its end finds no instance (observed 8.20).
     fn instances(&self) -> io::Result<u32> {
         self.stream.check(Operation::Query)?;
-        let alone = self.stream.terms().end == End::Client && self.link.peer() != Peer::Connected;
+        let alone = self.stream.terms().end == End::Client && !self.stream.has_peer();
         Ok(u32::from(!alone))
+    }
+
+    fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.stream.queue_info()?;
+        let (info, instances) = (self.info(), self.instances()?);
+        Ok(LocalInfo::new(info, Direction::Inbound, instances, queues))
     }
 
     fn handle_state(&self) -> io::Result<HandleState> {
@@ -135,10 +135,31 @@ impl AnonymousEnd {
 
 impl Drop for AnonymousEnd {
     fn drop(&mut self) {
-        if self.stream.is_ours() {
-            self.link.close();
+        if let Some(link) = &self.link
+            && self.stream.is_ours()
+        {
+            link.close();
         }
     }
+}
+
+fn new_stream(end: End, quota: u32) -> PipeStream {
+    let (reads, writes) = match end {
+        End::Server => (Some(quota), None),
+        End::Client => (None, Some(quota)),
+    };
+    let terms = Terms {
+        end,
+        pipe_type: PipeType::Byte,
+        direction: Direction::Inbound,
+        access: match end {
+            End::Server => Access::ANONYMOUS_READ_END,
+            End::Client => Access::ANONYMOUS_WRITE_END,
+        },
+        reads,
+        writes,
+    };
+    PipeStream::new(terms, ReadMode::Byte, EndState::Connected)
 }
 
 impl PipeReader {
@@ -157,6 +178,15 @@ impl PipeReader {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn handle_state(&self) -> io::Result<HandleState> {
         self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
     }
 
     /// Another handle for the same end.
@@ -195,6 +225,15 @@ impl PipeWriter {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn handle_state(&self) -> io::Result<HandleState> {
         self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
     }
 
     /// Another handle for the same end; the reader finds the end when the last is dropped.
