@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status};
+use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status};
 
 use super::local::{AMPLE, ReadCall};
 use super::stash::Resumed;
@@ -199,16 +199,12 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
-        // A pipe of one direction has no end with both rights: there it is the state's fault.
-        if self.terms.direction == Direction::Duplex {
-            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
-        }
+        self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);
         self.check(Operation::Transact)?;
-        let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
-        if !duplex || self.mode() != ReadMode::Message {
+        if self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
         let mut side = self.read_side_by(deadline)?;
