@@ -12,11 +12,12 @@ async fn main() -> std::io::Result<()> {
         // The next instance listens before this client is served.
         server = ServerOptions::new().create(r"\\.\pipe\echo")?;
         tokio::spawn(async move {
-            let mut buf = vec![0; 4096];
-            while let Ok(len @ 1..) = client.read(&mut buf).await {
-                if client.write_all(&buf[..len]).await.is_err() {
+            let mut buf = Vec::with_capacity(4096);
+            while let Ok(1..) = client.read_buf(&mut buf).await {
+                if client.write_all(&buf).await.is_err() {
                     break;
                 }
+                buf.clear();
             }
         });
     }
