@@ -126,7 +126,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -136,7 +136,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -146,7 +146,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd); both are usable then.
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`]; both are usable then.")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -163,7 +163,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.

@@ -26,9 +26,9 @@ pub(crate) struct ClientEnd {
     pub(crate) own_pid: u32,
     /// Who answered, as the kernel knows it if it was the owner.
     pub(crate) server_pid: u32,
+    namespace: Arc<Namespace>,
     /// Its session when the pipe was opened.
     pub(crate) server_session: u32,
-    answered_by: AnsweredBy,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
@@ -47,7 +47,7 @@ enum AnsweredBy {
 
 /// The control socket; one exchange at a time.
 struct Control {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     exchange: Mutex<Exchange>,
 }
 
@@ -83,13 +83,14 @@ impl ClientEnd {
     /// `CreateFile` on a pipe: connects to an instance that listens (reference 1.6).
     pub(crate) fn open(name: &PipeName, access: Access, qos: u32) -> io::Result<Self> {
         let service = Service::get()?;
+        let namespace = Namespace::open()?;
         let granted = Access::requested_by_client(access);
         let request = Request::Open {
             name: name.folded().to_owned(),
             access: granted,
             qos,
         };
-        let (control, reply, memory) = Control::ask_owner(&Namespace::open()?, name, &request)?;
+        let (control, reply, memory) = Control::ask_owner(&namespace, name, &request)?;
         let control = Arc::new(control);
         let (opened, answered_by) = match reply {
             Reply::Opened(opened) => (opened, AnsweredBy::Owner),
@@ -129,8 +130,8 @@ impl ClientEnd {
             opened,
             own_pid,
             server_pid,
+            namespace,
             server_session: session_of(server_pid),
-            answered_by,
             name,
             link,
             control,
@@ -139,17 +140,12 @@ impl ClientEnd {
         })
     }
 
-    /// What the owner knows of the pipe; for the number of instances.
+    /// What the owner knows of the pipe, for the number of instances; 2 once the server is gone. It
+    /// is asked by a connection of its own: this one's socket is a doorbell by now.
     pub(crate) fn query(&self) -> Result<Info, Error> {
-        let info = self.control.describe(self.name.folded())?;
-        if self.answered_by == AnsweredBy::Owner {
-            return Ok(info);
-        }
-        // The server is still there, but only the owner knows of all instances.
-        let namespace = Namespace::open().map_err(|error| error.error())?;
-        match query(&namespace, &self.name) {
-            Err(error) if error == Error::FILE_NOT_FOUND => Ok(info),
-            asked => asked,
+        match self.link.peer() {
+            Peer::Connected => query(&self.namespace, &self.name),
+            Peer::Gone | Peer::Disconnected | Peer::Corrupt => Err(Error::FILE_NOT_FOUND),
         }
     }
 }
@@ -195,7 +191,7 @@ impl Control {
 
     fn new(socket: OwnedFd) -> Self {
         Self {
-            socket,
+            socket: Arc::new(socket),
             exchange: Mutex::new(Exchange::Even),
         }
     }
@@ -212,15 +208,41 @@ impl Control {
             self.await_answer(deadline)?;
             let _ = self.receive();
         }
-        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
-            // An owner that sends its clients away says why before they ask.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(errno) => return Err(no_answer(errno)),
-        }
+        self.send(request)?;
         *exchange = Exchange::Owed;
         self.await_answer(deadline)?;
         *exchange = Exchange::Even;
         self.receive()
+    }
+
+    fn send(&self, request: &Request) -> Result<(), Error> {
+        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
+            // An owner that sends its clients away says why before they ask.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(no_answer(errno)),
+        }
+    }
+
+    /// What to ask who waits for an instance without a thread, and how long to wait for the answer.
+    #[cfg(feature = "tokio")]
+    fn wait_request(
+        &self,
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> Result<(Request, Option<Instant>), Error> {
+        let default = match timeout {
+            WaitTimeout::Default => {
+                let asked = self.ask(&query_of(name.folded()), Some(Instant::now() + PATIENCE))?;
+                described(asked.0)?.pipe.default_timeout
+            }
+            WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
+        };
+        // The owner keeps the time, unless it is stopped.
+        let deadline = timeout
+            .duration(default)
+            .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
+        let name = name.folded().to_owned();
+        Ok((Request::Wait { name, timeout }, deadline))
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
@@ -257,17 +279,11 @@ impl Control {
         let (offer, own) = Offer::new(inbound)?;
         let trust = socket::credentials(self.socket.as_fd())?.trust();
         let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
+        let link = link.with_socket(Arc::clone(&self.socket));
         let attach = Request::Attach.encode()?;
         // A server that has closed or disconnected meanwhile has said so in its memory.
         let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));
         Ok(link)
-    }
-
-    fn describe(&self, folded: &str) -> Result<Info, Error> {
-        described(
-            self.ask(&query_of(folded), Some(Instant::now() + PATIENCE))?
-                .0,
-        )
     }
 }
 
@@ -317,13 +333,46 @@ pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
             timeout,
         };
         match control.ask(&request, deadline) {
-            Ok((Reply::Ready, _)) => return Ok(()),
-            Ok((Reply::Refused { error }, _)) => return Err(error.into()),
-            Ok(_) => return Err(Error::INVALID_DATA.into()),
+            Ok((reply, _)) => return Ok(waited(reply)?),
             Err(error) if error == HUNG_UP && vain < MAX_VAIN => vain += 1,
             Err(error) => return Err(error.into()),
         }
         std::thread::park_timeout(PAUSE);
+    }
+}
+
+fn waited(reply: Reply) -> Result<(), Error> {
+    match reply {
+        Reply::Ready => Ok(()),
+        Reply::Refused { error } => Err(error),
+        Reply::Opened(_) | Reply::HandedOver(_) | Reply::Info(_) => Err(Error::INVALID_DATA),
+    }
+}
+
+/// A question that has been asked, for who waits for its answer without a thread.
+#[cfg(feature = "tokio")]
+pub(crate) struct Question(Control);
+
+#[cfg(feature = "tokio")]
+impl Question {
+    /// As [`wait`], up to the waiting, and when to give it up.
+    pub(crate) fn wait(
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> io::Result<(Self, Option<Instant>)> {
+        let control = Control::connect(&Namespace::open()?, name)?;
+        let (request, deadline) = control.wait_request(name, timeout)?;
+        control.send(&request)?;
+        Ok((Self(control), deadline))
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.0.socket
+    }
+
+    /// The answer, once there is something to receive.
+    pub(crate) fn answer(&self) -> Result<(), Error> {
+        waited(self.0.receive()?.0)
     }
 }
 

@@ -400,7 +400,7 @@ impl Owner {
             .ok_or(TooLate::Disconnected)?;
         client.link = Some(Arc::clone(link));
         entry.end.stream.attach(link);
-        entry.end.changed.notify_all();
+        entry.end.announce();
         Ok(())
     }
 
@@ -418,7 +418,7 @@ impl Owner {
             {
                 entry.end.stream.detach(EndState::Closing);
             }
-            entry.end.changed.notify_all();
+            entry.end.announce();
         }
         self.settle(&mut machine);
     }
@@ -431,7 +431,7 @@ impl Owner {
         if let Some(entry) = entry.filter(|entry| entry.has(connection)) {
             entry.client = None;
             entry.end.stream.detach(EndState::Listening);
-            entry.end.changed.notify_all();
+            entry.end.announce();
         }
         let (instance, place) = (connection.instance(), connection.place());
         machine.mention(instance, |turn| Notice::Listen {

@@ -111,11 +111,17 @@ impl ServerEnd {
         Ok(machine)
     }
 
-    fn is_arriving(&self, machine: &Machine) -> bool {
+    pub(super) fn is_arriving(&self, machine: &Machine) -> bool {
         let entry = machine.entries.get(&self.id);
         let client = entry.and_then(|entry| entry.client.as_ref());
         client.is_some_and(|client| client.link.is_none())
             && machine.server.state(self.id) == Some(EndState::Connected)
+    }
+
+    /// Something has changed: calls and tasks that wait look again.
+    pub(super) fn announce(&self) {
+        self.changed.notify_all();
+        self.stream.tasks().wake();
     }
 
     /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed, `ERROR_OPERATION_ABORTED` (995) when
@@ -146,19 +152,19 @@ impl ServerEnd {
         // Who does not wait yet has this lock, and looks before it waits.
         let machine = self.owner.machine();
         let found = lock(&self.connecting).cancel_all();
-        self.changed.notify_all();
+        self.announce();
         drop(machine);
         Ok(found)
     }
 
     /// How often this end has disconnected; `None` once it is closed.
-    fn disconnects(&self, machine: &Machine) -> Option<u64> {
+    pub(super) fn disconnects(&self, machine: &Machine) -> Option<u64> {
         Some(machine.entries.get(&self.id)?.disconnects)
     }
 
     /// An error if this end has been disconnected since, although it may listen again already for
     /// a call that came later, or has been closed.
-    fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
+    pub(super) fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
         match self.disconnects(machine) {
             now if now == before => Ok(()),
             Some(_) => Err(Error::PIPE_NOT_CONNECTED),
@@ -181,7 +187,7 @@ impl ServerEnd {
             link.disconnect();
         }
         self.stream.detach(EndState::Disconnected);
-        self.changed.notify_all();
+        self.announce();
         let told = match before {
             // One that does not listen does not matter to an owner elsewhere.
             Some(EndState::Listening) => machine.tell(self.id, |turn| Notice::Rest {
@@ -268,7 +274,7 @@ impl ServerEnd {
         // After the entry has gone, so that no client can be attached any more; before the calls
         // that wait are woken, so that they find it.
         self.stream.detach(EndState::Closing);
-        self.changed.notify_all();
+        self.announce();
         let Some(client) = client else { return };
         if let Some(link) = &client.link {
             link.close();
@@ -289,7 +295,7 @@ impl ServerEnd {
     }
 
     /// The client may have told in shared memory what its socket has not told yet.
-    fn notice_client(&self, machine: &mut Machine) {
+    pub(super) fn notice_client(&self, machine: &mut Machine) {
         let client = machine
             .entries
             .get(&self.id)
@@ -361,7 +367,7 @@ impl Wake for ServerEnd {
     fn wake(&self) {
         // Who does not wait yet has this lock, and looks before it waits.
         let machine = self.owner.machine();
-        self.changed.notify_all();
+        self.announce();
         drop(machine);
     }
 }

@@ -23,7 +23,7 @@ use crate::sys::socket::{self, Credentials, Datagram};
 
 /// A client's control socket, as the owner sees it.
 pub(super) struct Session {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     owner: Arc<Owner>,
     credentials: Credentials,
     token: OnceLock<Token>,
@@ -110,7 +110,7 @@ impl Session {
         origin: Origin,
     ) -> Option<Arc<Self>> {
         let session = Arc::new_cyclic(|itself| Self {
-            socket,
+            socket: Arc::new(socket),
             owner,
             credentials,
             token: OnceLock::new(),
@@ -372,7 +372,7 @@ impl Session {
             offer.accept(memory, ring_capacity(quotas.inbound), trust)
         });
         let link = match link {
-            Ok(link) => Arc::new(link),
+            Ok(link) => Arc::new(link.with_socket(Arc::clone(&self.socket))),
             Err(_) => {
                 drop(phase);
                 self.owner.client_closed(connection);
@@ -383,6 +383,10 @@ impl Session {
         drop(phase);
         self.count_stranger(false);
         self.set_patience(None);
+        if let Some(token) = self.token.get() {
+            // What comes from now on are rings of the doorbell, for who waits at the end.
+            self.owner.service().watch_end(*token, self.fd());
+        }
         match self.owner.attach(connection, &link) {
             Ok(()) => return Ok(()),
             Err(TooLate::Closed) => link.close(),
@@ -462,6 +466,10 @@ impl Source for Session {
     }
 
     fn ready(&self, readiness: Readiness) {
+        if readiness == Readiness::Readable && matches!(*lock(&self.phase), Phase::Connected(..)) {
+            // Rings of the doorbell are not for this thread.
+            return;
+        }
         let mut buffer = [0; MAX_MESSAGE];
         let received = match readiness {
             Readiness::Readable => socket::receive(self.fd(), &mut buffer),
