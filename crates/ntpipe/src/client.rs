@@ -323,7 +323,7 @@ pub struct PipeEntry {
 ///
 /// # Errors
 /// `ERROR_PATH_NOT_FOUND` (3), `ERROR_ACCESS_DENIED` (5): the directory of names is missing or can't
-/// be read; the error names it.
+/// be read; the error names it. `ERROR_TOO_MANY_OPEN_FILES` (4).
 #[doc(alias = "FindFirstFile")]
 pub fn list() -> io::Result<Vec<PipeEntry>> {
     let mut entries: Vec<_> = client::list()?.into_iter().map(entry).collect();

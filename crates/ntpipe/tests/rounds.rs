@@ -30,7 +30,7 @@ use support::{Scenario, Stage, notes, raw, this_test};
 /// Longer than the watchdog waits.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many rounds one set of processes plays. The watchdog bounds how long they may take.
-const AT_ONCE: u64 = 50;
+const AT_ONCE: u64 = 25;
 /// How many rounds there are altogether.
 const ROUNDS: u64 = 1000;
 

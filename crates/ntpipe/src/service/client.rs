@@ -259,6 +259,7 @@ impl Control {
         };
         let datagram = match received {
             Err(Errno::MSGSIZE) => return Err(Error::INVALID_DATA),
+            Err(Errno::MFILE) => return Err(Error::TOO_MANY_OPEN_FILES),
             received => received.ok().flatten().ok_or(HUNG_UP)?,
         };
         let bytes = buffer.get(..datagram.len).unwrap_or_default();
@@ -411,13 +412,25 @@ pub(crate) fn list() -> io::Result<Vec<(Info, u32)>> {
     // One for all: how many owners are stopped makes no difference.
     let deadline = Instant::now() + LIST_PATIENCE;
     let mut stems = namespace.stems()?.into_iter();
+    let mut postponed = None;
     let mut asked = Vec::new();
     let mut found = Vec::new();
     loop {
         while asked.len() < LIST_AT_ONCE
-            && let Some(stem) = stems.next()
+            && let Some(stem) = postponed.take().or_else(|| stems.next())
         {
-            asked.extend(begin_query(&namespace, &stem, deadline));
+            match begin_query(&namespace, &stem, deadline) {
+                Ok(socket) => asked.push(socket),
+                Err(error) if error == Error::TOO_MANY_OPEN_FILES => {
+                    if asked.is_empty() {
+                        return Err(error.into());
+                    }
+                    // Those that have been asked give theirs back.
+                    postponed = Some(stem);
+                    break;
+                }
+                Err(_) => {}
+            }
         }
         if asked.is_empty() {
             return Ok(found);
@@ -440,11 +453,17 @@ pub(crate) fn list() -> io::Result<Vec<(Info, u32)>> {
 }
 
 /// Asks an owner for whatever name is there: the file's name may be shortened.
-fn begin_query(namespace: &Arc<Namespace>, stem: &str, deadline: Instant) -> Option<OwnedFd> {
-    let socket = namespace.try_connect(stem, deadline).ok()?;
-    let query = query_of("").encode().ok()?;
-    socket::send(socket.as_fd(), &query, None).ok()?;
-    Some(socket)
+fn begin_query(
+    namespace: &Arc<Namespace>,
+    stem: &str,
+    deadline: Instant,
+) -> Result<OwnedFd, Error> {
+    let socket = namespace
+        .try_connect(stem, deadline)
+        .map_err(|error| error.error())?;
+    let query = query_of("").encode()?;
+    socket::send(socket.as_fd(), &query, None).map_err(no_answer)?;
+    Ok(socket)
 }
 
 fn query_of(folded: &str) -> Request {

@@ -12,7 +12,7 @@ use ntpipe_proto::{Error, PipeName};
 use rustix::fs::{self, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::namespace::{Claimant, Claimed, LOCK, Namespace, NamespaceError, same, stem};
+use super::namespace::{Claimant, Claimed, LOCK, Namespace, NamespaceError, or_scarce, same, stem};
 
 /// A share in a name that another process owns.
 #[derive(Debug)]
@@ -57,8 +57,9 @@ impl Heir {
         for _ in 0..ATTEMPTS {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::RUSR | Mode::WUSR;
-            let lock = fs::openat(namespace.dir(), &file, flags, mode)
-                .map_err(|_| fail(Error::ACCESS_DENIED, "it can't be opened"))?;
+            let lock = fs::openat(namespace.dir(), &file, flags, mode).map_err(|errno| {
+                fail(or_scarce(errno, Error::ACCESS_DENIED), "it can't be opened")
+            })?;
             match fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {
@@ -93,8 +94,14 @@ impl Namespace {
     pub(super) fn heirs(&self, stem: &str) -> Heirs {
         let file = format!("{stem}{HEIRS}");
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(lock) = fs::openat(self.dir(), &file, flags, Mode::empty()) else {
+        if self.stat(&file).is_none() {
             return Heirs::Gone(None);
+        }
+        let lock = match fs::openat(self.dir(), &file, flags, Mode::empty()) {
+            Ok(lock) => lock,
+            // It can't be told: nothing is taken from heirs by mistake.
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return Heirs::Alive,
+            Err(_) => return Heirs::Gone(None),
         };
         match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Heirs::Gone(Some(lock)),

@@ -134,7 +134,7 @@ impl Namespace {
         let dir = fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT => fail(Error::PATH_NOT_FOUND, "it does not exist"),
             Errno::NOTDIR | Errno::LOOP => fail(Error::PATH_NOT_FOUND, "it is not a directory"),
-            _ => fail(Error::ACCESS_DENIED, "it can't be opened"),
+            errno => fail(or_scarce(errno, Error::ACCESS_DENIED), "it can't be opened"),
         })?;
         let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
         if privacy == Privacy::OwnersOnly {
@@ -188,7 +188,10 @@ impl Namespace {
                 Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
                     return Err(fail(Error::ACCESS_DENIED, "it is not a lock file of ours"));
                 }
-                Err(_) => return Err(fail(Error::ACCESS_DENIED, "it can't be opened")),
+                Err(errno) => {
+                    let error = or_scarce(errno, Error::ACCESS_DENIED);
+                    return Err(fail(error, "it can't be opened"));
+                }
             };
             match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -304,7 +307,10 @@ impl Namespace {
                 self.fail(file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
             }
             Errno::AGAIN => self.fail(file, Error::SEM_TIMEOUT, "its owner lets no one in"),
-            _ => self.fail(file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
+            errno => {
+                let error = or_scarce(errno, Error::NO_SYSTEM_RESOURCES);
+                self.fail(file, error, "it can't be reached")
+            }
         }
     }
 
@@ -322,7 +328,10 @@ impl Namespace {
 
     /// The stems of all names, be their owners alive or dead.
     pub(crate) fn stems(&self) -> Result<Vec<String>, NamespaceError> {
-        let fail = |_| self.fail("", Error::ACCESS_DENIED, "it can't be listed");
+        let fail = |errno| {
+            let error = or_scarce(errno, Error::ACCESS_DENIED);
+            self.fail("", error, "it can't be listed")
+        };
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
@@ -350,7 +359,11 @@ impl Namespace {
             Ok(_) | Err(Errno::AGAIN) => return Ok(Socket::Answers),
             Err(Errno::CONNREFUSED) => {}
             Err(Errno::NOENT) => return Ok(Socket::Gone),
-            Err(_) => return Err(fail("it can't be told whether its owner lives")),
+            Err(errno) => {
+                let error = or_scarce(errno, Error::ACCESS_DENIED);
+                let what = "it can't be told whether its owner lives";
+                return Err(self.fail(&file, error, what));
+            }
         }
         fs::unlinkat(&self.dir, &file, AtFlags::empty())
             .map_err(|_| fail("it can't be removed"))?;
@@ -381,6 +394,15 @@ impl Namespace {
     }
 }
 
+/// What the kernel's refusal comes to: `error`, unless something has run out.
+pub(super) fn or_scarce(errno: Errno, error: Error) -> Error {
+    match errno {
+        Errno::MFILE | Errno::NFILE => Error::TOO_MANY_OPEN_FILES,
+        Errno::NOMEM => Error::NO_SYSTEM_RESOURCES,
+        _ => error,
+    }
+}
+
 /// What has become of the socket of a name whose lock was free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Socket {
@@ -402,10 +424,12 @@ impl Claim {
     pub(crate) fn listen(&self) -> Result<OwnedFd, NamespaceError> {
         let file = format!("{}{PIPE}", self.stem);
         let namespace = &self.namespace;
-        let fail = |what| namespace.fail(&file, Error::ACCESS_DENIED, what);
-        socket::listen(&namespace.reach(&file)).map_err(|errno| match errno {
-            Errno::ADDRINUSE => fail("something else has that name"),
-            _ => fail("the socket can't be created"),
+        socket::listen(&namespace.reach(&file)).map_err(|errno| {
+            let what = match errno {
+                Errno::ADDRINUSE => "something else has that name",
+                _ => "the socket can't be created",
+            };
+            namespace.fail(&file, or_scarce(errno, Error::ACCESS_DENIED), what)
         })
     }
 }

@@ -213,7 +213,8 @@ pub(crate) fn take_rings(socket: BorrowedFd<'_>) -> Result<Rings, Errno> {
 }
 
 /// Receives one datagram; `None` at the end. A datagram longer than `buffer`, or with more than
-/// one descriptor, is `MSGSIZE`: nobody who means well sends it.
+/// one descriptor, is `MSGSIZE`: nobody who means well sends it. Without room for another descriptor
+/// in this process the one that came is lost, and that is `MFILE`.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -235,6 +236,9 @@ pub(crate) fn receive(
     let fd = fds.next();
     // Alignment makes room for more than one.
     let is_cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+    if fd.is_none() && message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE);
+    }
     if fds.next().is_some() || message.flags.intersects(is_cut) {
         return Err(Errno::MSGSIZE);
     }
