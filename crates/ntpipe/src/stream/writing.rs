@@ -22,7 +22,7 @@ impl PipeStream {
         if self.is_nowait() {
             return self.write_nowait(src, deadline);
         }
-        self.write_charged(src, Charge::Charged, deadline)
+        self.write_charged(src, Charge::Charged, None, deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
@@ -63,15 +63,20 @@ impl PipeStream {
         }
     }
 
+    /// Writes, to this connection only if one is named.
     pub(super) fn write_charged(
         &self,
         src: &[u8],
         charge: Charge,
+        only: Option<&Arc<Link>>,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
+        if only.is_some_and(|link| !side.link.is(link)) {
+            return Err(side.link.left());
+        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
