@@ -182,7 +182,7 @@ impl PipeStream {
             Slot::Arriving => return Err(Error::INTERNAL_ERROR),
             Slot::Kernel(kernel) => {
                 drop(side);
-                return kernel.flush(deadline);
+                return kernel.flush(false, deadline);
             }
         };
         match link.peer() {
@@ -217,8 +217,12 @@ impl PipeStream {
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
             if let Some(kernel) = side.link.kernel() {
+                let ended = side.waiters.take_ended(call);
                 drop(side);
-                return kernel.flush(deadline);
+                return match ended {
+                    Some(ended) => ended.result.map(drop),
+                    None => kernel.flush(true, deadline),
+                };
             }
             if !side.link.is(&link) {
                 side.waiters.take_ended(call);
