@@ -264,7 +264,9 @@ pub fn call(
     call_by(addr.as_ref(), request, reply, timeout, None)
 }
 
-/// As [`call`], for at most `timeout` in all: it is for the reply too.
+/// As [`call`], for at most `timeout` in all: it is for the reply too. Only an owner that does not
+/// answer, perhaps a stopped process, takes longer: as with [`wait`] and
+/// [`ClientOptions::open`](crate::ClientOptions::open).
 ///
 /// # Errors
 /// As [`call`]; `ERROR_SEM_TIMEOUT` (121) when the time is up.
@@ -293,7 +295,8 @@ fn call_by(
         Err(error) if error.win32() == Some(Error::OPERATION_ABORTED) => return Err(error),
         // Any failure is worth one wait and one more attempt (reference 1.12).
         Err(_) => {
-            wait(addr, timeout)?;
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            wait(addr, left.or(timeout))?;
             NamedPipeClient::open(&name, access)?
         }
     };

@@ -219,7 +219,8 @@ impl PipeStream {
         // The reply is ours: a read that another thread starts comes behind.
         let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
-        let written = self.write_charged(request, Charge::Uncharged, deadline);
+        // Not to another client that has come meanwhile.
+        let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
             // A reply that came before is lost with the call.
