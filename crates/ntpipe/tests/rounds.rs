@@ -54,7 +54,7 @@ impl Drop for Played {
     }
 }
 
-/// Plays this test's part of all rounds. Tests are told apart by `share`, of 10 in all.
+/// Plays this test's part of all rounds: `share` tenths.
 fn play(test: &'static str, share: u64, roles: impl Fn(Scenario) -> Scenario) {
     let rounds = setting("NTPIPE_ROUNDS").unwrap_or(ROUNDS) * share / 10;
     let seed = setting("NTPIPE_SEED").unwrap_or_else(|| plan::now() >> 10);
@@ -110,7 +110,7 @@ fn a_server_outlives_its_clients() {
 
 #[test]
 fn a_client_outlives_its_servers() {
-    play(this_test!(), 4, |scenario| {
+    play(this_test!(), 3, |scenario| {
         scenario
             .role("nursery", || victim::nursery(&[victim::server]))
             .role("survivor", survivor::client)
@@ -136,5 +136,14 @@ fn a_server_outlives_its_visitors() {
                 victim::nursery(&[victim::visitor, victim::visitor]);
             })
             .role("survivor", survivor::host)
+    });
+}
+
+#[test]
+fn a_name_outlives_one_of_its_servers() {
+    play(this_test!(), 1, |scenario| {
+        scenario
+            .role("nursery", || victim::nursery(&[victim::colleague]))
+            .role("survivor", survivor::partner)
     });
 }

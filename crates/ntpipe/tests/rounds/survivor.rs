@@ -159,26 +159,27 @@ fn talk(client: &NamedPipeClient, server: &NamedPipeServer) {
     });
 }
 
+/// Answers whoever comes, who may die at any point.
+pub(crate) fn answer_all(listener: &Listener) {
+    for server in listener.incoming() {
+        let mut buf = [0; 10];
+        let Ok(server) = server else { return };
+        while let Ok(read) = server.read_message(&mut buf) {
+            if server.write_message(&buf[..read.len]).is_err() {
+                break;
+            }
+        }
+    }
+}
+
 /// A server whose visitors are killed.
 pub(crate) fn host() {
     let mut options = ServerOptions::new();
     options.pipe_mode(PipeMode::Message).max_instances(3);
     let listener = Listener::bind(PIPE, &options).unwrap();
     thread::scope(|scope| {
-        let serve = || {
-            for server in listener.incoming() {
-                // It may die at any point.
-                let mut buf = [0; 10];
-                let Ok(server) = server else { return };
-                while let Ok(read) = server.read_message(&mut buf) {
-                    if server.write_message(&buf[..read.len]).is_err() {
-                        break;
-                    }
-                }
-            }
-        };
-        scope.spawn(serve);
-        scope.spawn(serve);
+        scope.spawn(|| answer_all(&listener));
+        scope.spawn(|| answer_all(&listener));
         rounds(|_, board| {
             Board::set(&board.is_open, 1);
             until(|| board.is_dead());
@@ -191,6 +192,48 @@ pub(crate) fn host() {
         });
         listener.close();
     });
+}
+
+/// A server and its client, beside another server of the same name that is killed. Which of the two
+/// servers owns the name, the round says.
+pub(crate) fn partner() {
+    let mut options = ServerOptions::new();
+    options.pipe_mode(PipeMode::Message);
+    let bind = || Listener::bind(PIPE, &options).unwrap();
+    let mut own = bind();
+    rounds(|plan, board| {
+        Board::set(&board.is_open, 1);
+        until(|| Board::get(&board.steps) > 0 || board.is_dead());
+        if plan.seed & 2 == 0 {
+            // The victim has the name now, if it still lives.
+            let next = bind();
+            own.close();
+            own = next;
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| answer_all(&own));
+            let mut last = 0;
+            while last < 3 {
+                last += u64::from(board.is_dead());
+                ask_someone(board);
+            }
+            own.close();
+        });
+        own = bind();
+        Some(board.since_kill())
+    });
+}
+
+/// One server lives always, so that the name is never gone; only who has answered may die.
+fn ask_someone(board: &Board) {
+    let client = ClientOptions::new().open_timeout(PIPE, PATIENCE).unwrap();
+    let answer = client
+        .write_message(b"ask")
+        .and_then(|_| client.read_message(&mut [0; 10]));
+    match answer {
+        Ok(read) => assert_eq!(read.len, 3),
+        Err(error) => assert!(!gone(board, Err(error)).is_zero(), "nobody has died"),
+    }
 }
 
 /// After a death nothing comes any more, and nothing goes.

@@ -5,13 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ntpipe::{ClientOptions, PipeMode, PipeStream, ServerOptions};
+use ntpipe::{ClientOptions, Listener, PipeMode, PipeStream, ServerOptions};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
 };
 
 use super::plan::{Act, Board, Plan, now};
 use super::support::{PIPE, Random, code, hear, say};
+use super::survivor::answer_all;
 use super::{PATIENCE, board};
 
 /// How long the victim has for the operations that it should have begun.
@@ -104,6 +105,16 @@ pub(crate) fn server(plan: &Plan, board: &Board) {
     let server = options.first_pipe_instance(true).create(PIPE).unwrap();
     alive(board, server.connect());
     live(plan, board, &server);
+}
+
+/// One of several servers of a name.
+pub(crate) fn colleague(_: &Plan, board: &Board) {
+    await_open(board);
+    let mut options = ServerOptions::new();
+    options.pipe_mode(PipeMode::Message);
+    let listener = Listener::bind(PIPE, &options).unwrap();
+    board.step();
+    answer_all(&listener);
 }
 
 /// Uses a name and its owner in all ways, for ever.
