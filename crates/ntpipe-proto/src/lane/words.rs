@@ -59,6 +59,15 @@ impl<'a> Words<'a> {
         Ok(size(self.within(0, count(most))?))
     }
 
+    /// Bytes that [`push_bytes`] has appended; no more than there are words for.
+    pub(super) fn bytes(&mut self, len: u64) -> Result<Vec<u8>, Error> {
+        let (words, rest) = (self.0.split_at_checked(size(len.div_ceil(8)))).ok_or(CORRUPT)?;
+        self.0 = rest;
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.truncate(size(len));
+        Ok(bytes)
+    }
+
     /// All words must have been read.
     pub(super) fn end(&self) -> Result<(), Error> {
         check(self.0.is_empty())
@@ -68,6 +77,17 @@ impl<'a> Words<'a> {
 /// The word that [`Words::header`] reads.
 pub(super) fn header_word(header: Header) -> u64 {
     u64::from(header.len) | u64::from(header.flags) << 32
+}
+
+/// Appends bytes, eight to a word.
+pub(super) fn push_bytes(words: &mut Vec<u64>, bytes: &[u8]) {
+    words.extend(bytes.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word.iter_mut()
+            .zip(chunk)
+            .for_each(|(to, from)| *to = *from);
+        u64::from_le_bytes(word)
+    }));
 }
 
 /// Refuses what cannot be.

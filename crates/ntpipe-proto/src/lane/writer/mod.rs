@@ -6,6 +6,7 @@ use super::record::{FIRST, LAST, LONG, SKIP, TOTAL, UNCHARGED, WITHDRAWABLE};
 use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType};
 
+mod detached;
 mod flush;
 mod nowait;
 mod save;
@@ -101,6 +102,8 @@ struct Pending {
     end: u64,
     /// Where its records begin that may be unread, with their headers.
     records: VecDeque<(u64, Header)>,
+    /// Its bytes, if it is detached: its caller has gone on and nobody else has them.
+    kept: Option<Vec<u8>>,
 }
 
 impl Writer {
@@ -130,6 +133,11 @@ impl Writer {
     /// visible to the reader as far as the ring has room (5.2). A write of nothing never waits: on
     /// a byte pipe it has no effect, on a message pipe it is an empty message (5.4).
     ///
+    /// An empty message and an uncharged write that come behind a write for which the ring lacks
+    /// room are complete too. The writer keeps their bytes, and stores them within the call that
+    /// stores or withdraws what is before them. Only if the ring will not have room for them then
+    /// are they pending; large writes leave a quarter of it, at most 64 KiB, for that.
+    ///
     /// # Errors
     /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
     pub fn begin(
@@ -146,15 +154,17 @@ impl Writer {
             return Ok(Begun::Done);
         }
         self.refresh(lane)?;
+        self.store_unstored(lane, None)?;
         let mut op = self.start(lane, len, charge);
         let id = op.id;
         if !self.is_within(&op, 0) || !self.has_room_for(len) || !self.pending.is_empty() {
             op.flags |= WITHDRAWABLE;
         }
         self.pending.push_back(op);
-        Ok(match self.resume(lane, id, src)? {
-            Poll::Ready(()) => Begun::Done,
-            Poll::Pending => Begun::Pending(id),
+        let is_done = self.resume(lane, id, src)?.is_ready() || self.detach(id, src);
+        Ok(match is_done {
+            true => Begun::Done,
+            false => Begun::Pending(id),
         })
     }
 
@@ -172,17 +182,7 @@ impl Writer {
     ) -> Result<Poll<()>, Error> {
         self.refresh(lane)?;
         self.settle(lane, 0);
-        let unstored = self.pending.iter().position(|op| !op.whole);
-        if let Some(at) = unstored
-            && self.pending.get(at).is_some_and(|op| op.id == id)
-            && let Some(mut op) = self.pending.remove(at)
-        {
-            let stored = self.store_pieces(lane, &mut op, src);
-            self.pending.insert(at, op);
-            stored?;
-            self.refresh(lane)?;
-            self.settle(lane, 0);
-        }
+        self.store_unstored(lane, Some((id, src)))?;
         if self.pending.iter().any(|op| op.id == id) {
             // A waiting read takes from the first write directly (observed 5.7). The fence orders
             // our tail before its question: a read that is given up looks at the tail once more.
@@ -210,13 +210,14 @@ impl Writer {
     /// The pending writes, in order. Whoever holds this end can go on with one of them if it has
     /// the bytes, and can take any of them back.
     pub fn pending_ids(&self) -> impl Iterator<Item = OpId> + '_ {
-        self.pending.iter().map(|op| op.id)
+        let waiting = self.pending.iter().filter(|op| op.kept.is_none());
+        waiting.map(|op| op.id)
     }
 
     /// Whether writes or flushes wait, to whom the end of another may matter.
     #[must_use]
     pub fn has_waiters(&self) -> bool {
-        !self.pending.is_empty() || !self.flushes.is_empty()
+        self.pending_ids().next().is_some() || !self.flushes.is_empty()
     }
 
     /// The bytes of quota that are free: what the peer has not read is in use.
@@ -246,6 +247,7 @@ impl Writer {
             after: self.live_end,
             end: 0,
             records: VecDeque::new(),
+            kept: None,
         };
         if op.is_uncharged() {
             self.uncharged.push_back((op.due, len));
@@ -278,7 +280,7 @@ impl Writer {
     /// Stores a whole write of at most [`FRAGMENT`] bytes as one record, if it has room.
     fn store_record(&mut self, lane: &impl Outgoing, src: &[u8]) -> Result<bool, Error> {
         let len = count(src.len());
-        if !self.make_room(lane, HEADER + len, len)? {
+        if !self.make_room(lane, HEADER + len, len, 0)? {
             return Ok(false);
         }
         let Ok(short) = u32::try_from(len) else {
@@ -300,12 +302,47 @@ impl Writer {
         Ok(true)
     }
 
-    /// Stores as much of `op` as has room, piece by piece.
+    /// Stores as much of the first write that is not wholly stored as has room, if its bytes are
+    /// at hand; then goes on with the next.
+    fn store_unstored(
+        &mut self,
+        lane: &impl Outgoing,
+        given: Option<(OpId, &[u8])>,
+    ) -> Result<(), Error> {
+        while let Some(at) = self.pending.iter().position(|op| !op.whole)
+            && let Some(op) = self.pending.get_mut(at)
+        {
+            let kept = op.kept.take();
+            let src = match given {
+                _ if kept.is_some() => kept.as_deref().unwrap_or_default(),
+                Some((id, src)) if id == op.id => src,
+                Some(_) | None => return Ok(()),
+            };
+            let Some(mut op) = self.pending.remove(at) else {
+                return Ok(());
+            };
+            let keep = self.room_to_keep(&op);
+            let stored = self.store_pieces(lane, &mut op, src, keep);
+            let whole = op.whole;
+            op.kept = kept.filter(|_| !whole);
+            self.pending.insert(at, op);
+            stored?;
+            self.refresh(lane)?;
+            self.settle(lane, 0);
+            if !whole {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores as much of `op` as has room, piece by piece, if `keep` bytes are to remain free.
     fn store_pieces(
         &mut self,
         lane: &impl Outgoing,
         op: &mut Pending,
         src: &[u8],
+        keep: u64,
     ) -> Result<(), Error> {
         while !op.whole && !op.withdrawing {
             let rest = op.len - op.stored;
@@ -313,10 +350,10 @@ impl Writer {
             let long = first && rest > FRAGMENT;
             let mut prefix = if long { HEADER + TOTAL } else { HEADER };
             let mut piece = rest.min(FRAGMENT);
-            if !self.make_room(lane, prefix + piece, rest)? {
+            if !self.make_room(lane, prefix + piece, rest, keep)? {
                 // Not the whole piece: a smaller one, if it is worth it.
                 prefix = if first { HEADER + TOTAL } else { HEADER };
-                piece = self.room().saturating_sub(prefix) & !7;
+                piece = self.room(keep).saturating_sub(prefix) & !7;
                 if piece < MIN_PIECE || piece >= rest {
                     return Ok(());
                 }
@@ -366,24 +403,30 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end. It
-    /// begins what is left of a write: `rest` bytes.
-    fn make_room(&mut self, lane: &impl Outgoing, need: u64, rest: u64) -> Result<bool, Error> {
+    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end, and
+    /// that `keep` bytes remain free. It begins what is left of a write: `rest` bytes.
+    fn make_room(
+        &mut self,
+        lane: &impl Outgoing,
+        need: u64,
+        rest: u64,
+        keep: u64,
+    ) -> Result<bool, Error> {
         let need = padded(need);
         let offset = self.tail & (self.capacity - 1);
         let lap = self.capacity - offset;
         let far = offset >= self.turn;
-        let mut turns = lap < need || (far && self.may_turn(offset, rest));
+        let mut turns = lap < need || (far && self.may_turn(offset, rest, keep));
         if far && !turns && offset / FRAGMENT != (offset + need) / FRAGMENT {
             self.refresh(lane)?;
-            turns = self.may_turn(offset, rest);
+            turns = self.may_turn(offset, rest, keep);
         }
-        let wanted = if turns { lap + need } else { need };
+        let wanted = keep + if turns { lap + need } else { need };
         if self.free() < wanted {
             self.refresh(lane)?;
             if self.free() < wanted {
                 // Without the turn it may still fit.
-                return Ok(lap >= need && self.free() >= need);
+                return Ok(lap >= need && self.free() >= need + keep);
             }
         }
         if turns {
@@ -399,10 +442,10 @@ impl Writer {
         Ok(true)
     }
 
-    /// The room at the tail, up to the ring's end.
-    fn room(&self) -> u64 {
+    /// The room at the tail, up to the ring's end, if `keep` bytes are to remain free.
+    fn room(&self, keep: u64) -> u64 {
         let lap = self.capacity - (self.tail & (self.capacity - 1));
-        self.free().min(lap)
+        self.free().saturating_sub(keep).min(lap)
     }
 
     fn free(&self) -> u64 {
@@ -411,10 +454,10 @@ impl Writer {
 
     /// Whether the reader has left so much of the ring's beginning that it may do for now: for the
     /// rest of this write, and then for whatever the quota takes, be it in messages of one byte.
-    fn may_turn(&self, offset: u64, rest: u64) -> bool {
+    fn may_turn(&self, offset: u64, rest: u64, keep: u64) -> bool {
         let left = self.taken.head.0.saturating_sub(self.tail - offset);
         let spare = self.quota.saturating_sub(self.unread_charged(self.offered));
-        left >= self.turn / 2 && left >= room_for(rest) + spare * ONE_BYTE
+        left >= self.turn / 2 && left >= room_for(rest) + spare * ONE_BYTE + keep
     }
 
     /// Whether a write of `len` bytes is sure to go into the ring whole, now.

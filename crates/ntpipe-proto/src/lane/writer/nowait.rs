@@ -26,6 +26,7 @@ impl Writer {
         }
         self.refresh(lane)?;
         self.settle(lane, 0);
+        self.store_unstored(lane, None)?;
         if !self.pending.is_empty() {
             return Ok(0);
         }
@@ -73,7 +74,7 @@ impl Writer {
             });
         }
         let mut op = self.start(lane, len, Charge::Charged);
-        self.store_pieces(lane, &mut op, src)?;
+        self.store_pieces(lane, &mut op, src, 0)?;
         debug_assert!(op.whole, "there was room for it");
         Ok(src.len())
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::record::{UNCHARGED, WITHDRAWABLE};
-use super::super::words::{LIMIT, Words, check, header_word};
+use super::super::words::{LIMIT, Words, check, header_word, push_bytes};
 use super::super::{Pos, Taken, count};
 use super::{Charge, Flushing, OpId, Pending, Writer};
 use crate::{Error, PipeType};
@@ -84,7 +84,7 @@ impl Writer {
 
 impl Pending {
     /// The least number of words that one takes.
-    const WORDS: usize = 10;
+    const WORDS: usize = 12;
 
     fn save(&self, words: &mut Vec<u64>) {
         words.extend([
@@ -103,6 +103,8 @@ impl Pending {
         for (start, header) in &self.records {
             words.extend([*start, header_word(*header)]);
         }
+        words.push(self.kept.is_some().into());
+        push_bytes(words, self.kept.as_deref().unwrap_or_default());
     }
 
     fn restore(words: &mut Words<'_>, writer: &Writer) -> Result<Self, Error> {
@@ -125,6 +127,7 @@ impl Pending {
             after: 0,
             end: 0,
             records: VecDeque::new(),
+            kept: None,
         };
         check(len == 0 || op.whole == (op.stored == len))?;
         if words.flag()? {
@@ -142,6 +145,11 @@ impl Pending {
             at = start + header.size();
             check(at <= writer.tail)?;
             op.records.push_back((start, header));
+        }
+        if words.flag()? {
+            let is_detached = op.never_waits() && !op.whole && !op.withdrawing;
+            check(is_detached && op.flags & WITHDRAWABLE == 0)?;
+            op.kept = Some(words.bytes(op.len)?);
         }
         Ok(op)
     }

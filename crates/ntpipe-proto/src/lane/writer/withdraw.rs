@@ -32,7 +32,8 @@ impl Writer {
             self.refresh(lane)?;
             self.settle(lane, lane.asked());
         }
-        let Some(at) = self.pending.iter().position(|op| op.id == id) else {
+        let is_it = |op: &Pending| op.id == id && op.kept.is_none();
+        let Some(at) = self.pending.iter().position(is_it) else {
             return Ok(Withdrawal::Completed);
         };
         let head = self.taken.head.0;
@@ -93,7 +94,10 @@ impl Writer {
         }
         self.offered -= rest;
         lane.offer(self.offered);
-        if !op.whole && op.stored > 0 && self.make_room(lane, HEADER, 0)? {
+        let keep = self.room_for_detached();
+        let has_room =
+            |writer: &mut Self| writer.make_room(lane, HEADER, 0, keep - HEADER.min(keep));
+        if !op.whole && op.stored > 0 && has_room(self)? {
             // A reader in the middle of the message learns that no more of it will come.
             let cut = Header {
                 len: 0,
@@ -105,6 +109,7 @@ impl Writer {
             lane.publish(Pos(self.tail));
         }
         self.settle(lane, 0);
+        self.store_unstored(lane, None)?;
         let completed = op.whole && rest == 0 && op.len > 0;
         Ok(if completed {
             Withdrawal::Completed
