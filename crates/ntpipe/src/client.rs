@@ -9,6 +9,7 @@ use std::time::Duration;
 use ntpipe_proto::{Access, Error, Operation, PipeName, ReadMode, WaitTimeout};
 
 use crate::options::{PipeEnd, PipeInfo};
+use crate::parts::PipeParts;
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
@@ -111,6 +112,62 @@ impl NamedPipeClient {
     pub fn try_clone(&self) -> io::Result<Self> {
         self.check_process()?;
         Ok(self.clone())
+    }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, NamedPipeClient, ServerOptions};
+    ///
+    /// let server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-share")?;
+    /// let client = ClientOptions::new().open(r"\\.\pipe\ntpipe-doc-share")?;
+    /// // This would rather happen in another process.
+    /// let other = NamedPipeClient::from_parts(client.share()?)?;
+    /// other.write_message(b"some")?;
+    /// assert_eq!(server.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// [`client_process_id`](Self::client_process_id) goes on naming the process that opened it
+    /// (observed 14.1).
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = ClientEnd::from_parts(&parts)?;
+        Ok(Self { end })
     }
 
     /// The pipe's name, as its creator spelled it.

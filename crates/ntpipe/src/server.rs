@@ -9,9 +9,10 @@ use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
 
 use crate::listener::Home;
 use crate::options::{PipeEnd, PipeInfo, ServerOptions};
+use crate::parts::PipeParts;
+use crate::service::joined::{JoinedServer, ServerHold};
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
-use crate::sys::socket;
 
 /// The server end of one instance of a named pipe.
 ///
@@ -32,7 +33,7 @@ pub struct NamedPipeServer {
 
 /// The end, closed with the last clone.
 struct Handle {
-    end: Arc<ServerEnd>,
+    end: ServerHold,
     /// Where the instance goes back to.
     home: Mutex<Option<Home>>,
 }
@@ -41,7 +42,7 @@ impl NamedPipeServer {
     pub(crate) fn new(end: Arc<ServerEnd>) -> Self {
         Self {
             handle: Arc::new(Handle {
-                end,
+                end: ServerHold::Created(end),
                 home: Mutex::new(None),
             }),
         }
@@ -62,6 +63,7 @@ impl NamedPipeServer {
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): another thread disconnected meanwhile.
     /// - `ERROR_BROKEN_PIPE` (109): another thread closed the end meanwhile.
     /// - `ERROR_INVALID_HANDLE` (6): the end is closed, or this is a forked child.
+    /// - `ERROR_NOT_SUPPORTED` (50): another process created the instance, and it has no client.
     #[doc(alias = "ConnectNamedPipe")]
     pub fn connect(&self) -> io::Result<()> {
         self.handle.end.connect(None)?;
@@ -140,14 +142,15 @@ impl NamedPipeServer {
         Ok(self.handle.end.client_process_id()?)
     }
 
-    /// The process that created this instance: this one.
+    /// The process that created this instance: this one, unless the end came from another
+    /// (observed 14.1).
     ///
     /// # Errors
     /// `ERROR_INVALID_HANDLE` (6) in a forked child.
     #[doc(alias = "GetNamedPipeServerProcessId")]
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check_process()?;
-        Ok(socket::own_pid())
+        Ok(self.handle.end.server_process_id())
     }
 
     /// Another handle for the same end: modes, timeouts and data are shared.
@@ -158,6 +161,74 @@ impl NamedPipeServer {
     pub fn try_clone(&self) -> io::Result<Self> {
         self.check_process()?;
         Ok(self.clone())
+    }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// A client must be connected. What the other process can do with the end: read, write, peek,
+    /// flush, change modes, disconnect the client. While it has the end the instance counts, also
+    /// when this process has closed its handle; if this process dies, the connection goes on without
+    /// the name.
+    ///
+    /// Differs from Windows: when the client has been disconnected only the process that created the
+    /// instance can [`connect`](Self::connect) again, and the other holders do not see the next
+    /// client.
+    ///
+    /// # Errors
+    /// - `ERROR_PIPE_LISTENING` (536), `ERROR_PIPE_NOT_CONNECTED` (233): there is no client.
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, NamedPipeServer, ServerOptions};
+    ///
+    /// let server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-share-server")?;
+    /// let client = ClientOptions::new().open(r"\\.\pipe\ntpipe-doc-share-server")?;
+    /// // This would rather happen in another process.
+    /// let worker = NamedPipeServer::from_parts(server.share()?)?;
+    /// worker.write_message(b"some")?;
+    /// assert_eq!(client.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.handle.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = JoinedServer::from_parts(&parts)?;
+        Ok(Self {
+            handle: Arc::new(Handle {
+                end: ServerHold::Joined(end),
+                home: Mutex::new(None),
+            }),
+        })
     }
 
     /// The pipe's name, as its creator spelled it.
@@ -204,8 +275,11 @@ pub(crate) fn pipe_info(name: &NameInfo, quotas: Quotas, end: PipeEnd) -> PipeIn
 impl Handle {
     fn close(&self) {
         match lock(&self.home).take() {
-            Some(home) if self.end.stream.is_ours() => home.take_back(&self.end),
-            Some(_) | None => self.end.close(),
+            Some(home) => match &self.end {
+                ServerHold::Created(end) if end.stream.is_ours() => home.take_back(end),
+                ServerHold::Created(_) | ServerHold::Joined(_) => self.end.close(),
+            },
+            None => self.end.close(),
         }
     }
 }
@@ -220,7 +294,7 @@ impl Deref for NamedPipeServer {
     type Target = PipeStream;
 
     fn deref(&self) -> &PipeStream {
-        &self.handle.end.stream
+        self.handle.end.stream()
     }
 }
 

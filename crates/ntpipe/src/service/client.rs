@@ -12,7 +12,10 @@ use rustix::io::Errno;
 
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
+use crate::parts::PipeParts;
 use crate::ring::{Link, Offer, Peer};
+use crate::shared::{self, Holding, Kind, Portrait, Watches};
+use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::socket;
 
@@ -28,6 +31,7 @@ pub(crate) struct ClientEnd {
     control: Arc<Control>,
     token: Token,
     service: Arc<Service>,
+    watches: Watches,
 }
 
 /// The control socket; one exchange at a time.
@@ -109,21 +113,92 @@ impl ClientEnd {
             control,
             token,
             service,
+            watches: Watches::default(),
         })
     }
 
     /// What the owner knows of the pipe; for the number of instances.
     pub(crate) fn query(&self) -> Result<Info, Error> {
+        if self.link.roster().is_some() {
+            // The answers at the connection's socket could be for other holders.
+            return query(
+                &Namespace::open().map_err(|error| error.error())?,
+                &self.name,
+            );
+        }
         self.control.describe(self.name.folded())
+    }
+
+    /// Parts for a further holder.
+    pub(crate) fn share(self: &Arc<Self>) -> io::Result<PipeParts> {
+        let newcomer = self.stream.share()?;
+        let portrait = Portrait {
+            kind: Kind::Client,
+            access: self.stream.terms().access,
+            client_pid: self.own_pid,
+            server_pid: self.server_pid,
+            pipe: self.opened.clone(),
+        };
+        let socket = self.control.socket.as_fd();
+        let (bag, lifeline) = shared::pack(&newcomer, portrait, socket, None)?;
+        let end: Arc<dyn Holding> = Arc::<Self>::clone(self);
+        self.watches
+            .add_lifeline(lifeline, newcomer.id, Arc::downgrade(&end))?;
+        PipeParts::new(bag)
+    }
+
+    /// A further holder of an end that another process has shared.
+    pub(crate) fn from_parts(parts: &PipeParts) -> io::Result<Arc<Self>> {
+        let service = Service::get()?;
+        let received = parts.unpack(Kind::Client)?;
+        let description = received.description;
+        let name = PipeName::parse(&format!(r"\\.\pipe\{}", description.pipe.spelling))?;
+        let control = Arc::new(Control::new(received.connection));
+        let watch = Watch {
+            control: Arc::clone(&control),
+            link: Arc::downgrade(&received.link),
+            name: name.clone(),
+        };
+        let token = service.watch(Arc::new(watch), Interest::HangUp)?;
+        let end = Arc::new(Self {
+            stream: received.stream,
+            opened: description.pipe,
+            own_pid: description.client_pid,
+            server_pid: description.server_pid,
+            name,
+            link: received.link,
+            control,
+            token,
+            service,
+            watches: Watches::default(),
+        });
+        let holding: Arc<dyn Holding> = Arc::<Self>::clone(&end);
+        let holding = Arc::downgrade(&holding);
+        end.watches
+            .add_lifeline(received.lifeline, description.from, holding)?;
+        Ok(end)
+    }
+}
+
+impl Holding for ClientEnd {
+    fn stream(&self) -> &PipeStream {
+        &self.stream
     }
 }
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
         // In a forked child this is a copy: the end is its parent's.
-        if self.stream.is_ours() {
+        if !self.stream.is_ours() {
+            return;
+        }
+        let left = self.stream.leave();
+        if left == Left::Last {
             self.link.close();
-            self.service.forget(self.token);
+        }
+        self.service.forget(self.token);
+        self.watches.end();
+        if left == Left::Last {
             socket::hang_up(self.control.socket.as_fd());
         }
     }

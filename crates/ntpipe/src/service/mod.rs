@@ -4,6 +4,8 @@
 //! dies. Everything that blocks happens in the threads of the program.
 
 pub(crate) mod client;
+pub(crate) mod joined;
+mod lodging;
 pub(crate) mod namespace;
 pub(crate) mod owner;
 pub(crate) mod server_end;

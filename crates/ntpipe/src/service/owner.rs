@@ -14,6 +14,7 @@ use ntpipe_proto::{
 };
 
 use super::client;
+use super::lodging::Lodging;
 use super::namespace::{Claim, Claimed, DirId, Namespace};
 use super::server_end::ServerEnd;
 use super::session::Session;
@@ -179,6 +180,7 @@ impl Owner {
             owner: Arc::clone(self),
             stream: PipeStream::new(terms, mode, EndState::Listening),
             changed: Condvar::new(),
+            lodging: Lodging::default(),
         });
         machine.entries.insert(
             id,

@@ -11,10 +11,13 @@ use std::time::Instant;
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
 use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
 
+use self::shared::{SharedReads, SharedWrites};
+use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod reading;
+pub(crate) mod shared;
 mod writing;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
@@ -56,12 +59,14 @@ struct ReadSide {
     /// The reads that wait, in order.
     turns: VecDeque<u64>,
     next_turn: u64,
+    shared: SharedReads,
 }
 
 #[derive(Debug)]
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    shared: SharedWrites,
 }
 
 /// The connection, or why there is none.
@@ -87,10 +92,12 @@ impl PipeStream {
                 reader: new_reader(&terms),
                 turns: VecDeque::new(),
                 next_turn: 0,
+                shared: SharedReads::default(),
             }),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                shared: SharedWrites::default(),
             }),
             arrived: Default::default(),
         }
@@ -108,17 +115,27 @@ impl PipeStream {
         let mut read = lock(&self.read);
         let mut write = lock(&self.write);
         read.reader = new_reader(&self.terms);
+        read.shared = SharedReads::default();
         // Who still waits has waited for another connection, and will find that out.
         read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
+        write.shared = SharedWrites::default();
         write.link = Slot::Linked(Arc::clone(link));
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
-        lock(&self.read).link = Slot::Absent(state);
+        let mut read = lock(&self.read);
+        if let Slot::Linked(link) = &read.link
+            && let Some(roster) = link.roster()
+        {
+            // What the other holders have set stays in force here.
+            self.set_own_mode(roster.mode());
+        }
+        read.link = Slot::Absent(state);
+        drop(read);
         lock(&self.write).link = Slot::Absent(state);
         self.arrived.iter().for_each(Condvar::notify_all);
     }
@@ -159,6 +176,15 @@ impl PipeStream {
     }
 
     pub(crate) fn mode(&self) -> ReadMode {
+        match &lock(&self.write).link {
+            Slot::Linked(link) => link.roster().map(Roster::mode),
+            Slot::Arriving | Slot::Absent(_) => None,
+        }
+        .unwrap_or_else(|| self.own_mode())
+    }
+
+    /// The mode of an end that only this process holds.
+    fn own_mode(&self) -> ReadMode {
         match self.message_read_mode.load(Ordering::Relaxed) {
             true => ReadMode::Message,
             false => ReadMode::Byte,
@@ -172,9 +198,18 @@ impl PipeStream {
         if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
             return Err(Error::INVALID_PARAMETER);
         }
+        self.set_own_mode(mode);
+        if let Slot::Linked(link) = &lock(&self.write).link
+            && let Some(roster) = link.roster()
+        {
+            roster.set_mode(mode);
+        }
+        Ok(())
+    }
+
+    fn set_own_mode(&self, mode: ReadMode) {
         self.message_read_mode
             .store(mode == ReadMode::Message, Ordering::Relaxed);
-        Ok(())
     }
 
     /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.

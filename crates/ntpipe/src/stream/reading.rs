@@ -29,8 +29,9 @@ impl PipeStream {
         } = &mut *side;
         if turns.is_empty()
             && let Slot::Linked(link) = link
+            && link.roster().is_none()
         {
-            let mode = self.mode();
+            let mode = self.own_mode();
             if let Poll::Ready(read) = self.try_read(link, reader, &mut op, mode, dst)? {
                 return Ok(read);
             }
@@ -55,6 +56,9 @@ impl PipeStream {
             if !side.link.is(link) {
                 break Err(side.link.left());
             }
+            if link.roster().is_some() {
+                return self.read_shared(side, link, turn, op, dst, deadline);
+            }
             let (rings, tail) = (link.rings(), Incoming::tail(&**link));
             let moved = || {
                 Incoming::tail(&**link) != tail
@@ -63,7 +67,7 @@ impl PipeStream {
             };
             let first = side.turns.front() == Some(&turn);
             if first {
-                let mode = self.mode();
+                let mode = self.own_mode();
                 match self.try_read(link, &mut side.reader, &mut op, mode, dst) {
                     Ok(Poll::Ready(read)) => break Ok(read),
                     Err(error) => break Err(error),
@@ -80,7 +84,7 @@ impl PipeStream {
             }
             if first {
                 let mut side = lock(&self.read);
-                if side.link.is(link) {
+                if side.link.is(link) && link.roster().is_none() {
                     side.reader.ask(&**link, dst.len() - op.filled());
                 }
             }
@@ -110,7 +114,7 @@ impl PipeStream {
             return Err(Error::SEM_TIMEOUT);
         }
         side.reader.ask(&**link, 0);
-        match self.try_read(link, &mut side.reader, op, self.mode(), dst)? {
+        match self.try_read(link, &mut side.reader, op, self.own_mode(), dst)? {
             Poll::Ready(read) => Ok(read),
             Poll::Pending => {
                 side.reader.stop_asking(&**link);
@@ -162,6 +166,9 @@ impl PipeStream {
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
             Peer::Connected | Peer::Gone => {}
         }
+        if link.roster().is_some() {
+            return self.peek_shared(&mut side, &link, dst);
+        }
         let result = match peer {
             Peer::Gone => side.reader.writer_gone(&*link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
@@ -192,10 +199,13 @@ impl PipeStream {
         }
         let mut side = self.read_side();
         let link = self.linked(&side.link, Operation::Transact)?;
-        let is_empty = side
-            .reader
-            .is_empty(&*link)
-            .map_err(|error| link.poison(error))?;
+        let is_shared = link.roster().is_some();
+        let is_empty = match is_shared {
+            // Other holders count as well.
+            true => self.begin_transaction(&mut side, &link).map(|()| true),
+            false => side.reader.is_empty(&*link),
+        };
+        let is_empty = is_empty.map_err(|error| link.poison(error))?;
         if !is_empty || !side.turns.is_empty() {
             return Err(Error::PIPE_BUSY);
         }
@@ -205,7 +215,10 @@ impl PipeStream {
         let written = self.write_charged(request, Charge::Uncharged, deadline);
         let mut side = lock(&self.read);
         if let Err(error) = written {
-            side.leave(turn);
+            match link.roster() {
+                Some(_) => self.leave_shared(&mut side, &link, turn),
+                None => side.leave(turn),
+            }
             return Err(error);
         }
         self.read_in_turn(side, &link, turn, Reading::default(), reply, deadline)

@@ -30,7 +30,7 @@ impl PipeStream {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side();
-        let WriteSide { link, writer } = &mut *side;
+        let WriteSide { link, writer, .. } = &mut *side;
         let link = match link {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
@@ -41,6 +41,10 @@ impl PipeStream {
             Peer::Gone => return Err(self.refused(Operation::Write, EndState::Closing)),
             Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        }
+        if link.roster().is_some() {
+            let link = Arc::clone(link);
+            return self.write_shared(side, &link, src, charge, deadline);
         }
         let begun = writer
             .begin(&**link, src, charge)
@@ -68,6 +72,9 @@ impl PipeStream {
         let result = loop {
             if !side.link.is(link) {
                 return Err(side.link.left());
+            }
+            if link.roster().is_some() {
+                return self.finish_shared(side, link, id, src, deadline);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
@@ -128,6 +135,9 @@ impl PipeStream {
             Peer::Disconnected => return self.refusal(Operation::Flush, EndState::Disconnected),
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
         }
+        if link.roster().is_some() {
+            return self.flush_shared(side, &link, None, deadline);
+        }
         let flush = side.writer.flush();
         loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
@@ -152,6 +162,9 @@ impl PipeStream {
             if !side.link.is(&link) {
                 return Err(side.link.left());
             }
+            if link.roster().is_some() {
+                return self.flush_shared(side, &link, Some(flush), deadline);
+            }
         }
     }
 }
@@ -169,6 +182,6 @@ fn wait_for_room(link: &Link, rings: u32, taken: Taken, deadline: Option<Instant
 
 /// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
 /// in the middle of a few instructions to take that long.
-const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait before asking it again.
-const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const CONTESTED_PAUSE: Duration = Duration::from_millis(1);

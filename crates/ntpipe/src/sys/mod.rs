@@ -2,9 +2,11 @@
 //!
 //! Everything that the kernel refuses becomes a Win32 error here, in [`win32_from_errno`].
 
+pub(crate) mod bag;
 pub(crate) mod cpu;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod record_lock;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
