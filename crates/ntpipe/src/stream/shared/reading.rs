@@ -18,7 +18,7 @@ const STEPS: u32 = 4096;
 
 /// How far a read has come with saying that it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Waiting {
+pub(super) struct Waiting {
     /// It goes to sleep if it finds nothing.
     is_serious: bool,
     /// It is counted among those that the peer wakes.
@@ -27,7 +27,7 @@ struct Waiting {
 
 /// What one look brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub(super) enum Look {
     Done(Read),
     /// Nothing more until somebody moves.
     Nothing,
@@ -104,7 +104,7 @@ impl PipeStream {
     }
 
     /// Takes what there is, if no other holder is before this one.
-    fn look(
+    pub(super) fn look(
         &self,
         side: &mut ReadSide,
         link: &Link,
@@ -177,9 +177,16 @@ impl PipeStream {
                     })?;
                     has_asked = true;
                 }
-                Poll::Pending => return Ok(Look::Nothing),
+                Poll::Pending => {
+                    if op.filled() > 0 {
+                        // The rest of the message is for nobody else.
+                        held.take_ticket();
+                    }
+                    return Ok(Look::Nothing);
+                }
             }
         }
+        held.take_ticket();
         Ok(Look::Again)
     }
 

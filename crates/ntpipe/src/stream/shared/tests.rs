@@ -3,6 +3,7 @@ use std::task::Poll;
 use ntpipe_proto::lane::{Begun, Charge, Reading};
 use ntpipe_proto::{Access, End, EndState, PipeType, ReadMode};
 
+use super::reading::{Look, Waiting};
 use super::*;
 use crate::ring::{Capacities, Files, Offer, Trust};
 
@@ -293,4 +294,46 @@ fn a_message_that_is_on_its_way_is_not_taken_in_part() {
     Outgoing::publish(&*writing, half);
     let read = reader.read_until(&mut buf, soon()).unwrap();
     assert_eq!((read.len, read.more), (40_000, false));
+}
+
+#[test]
+fn who_has_a_part_of_a_message_gets_the_rest_too() {
+    let (reader, writer) = pair();
+    let other = join(&reader);
+    let writing = link(&writer);
+    // More than the ring has room for.
+    let message: Vec<u8> = (0..200_000).map(|n: u32| n.to_le_bytes()[0]).collect();
+    let begun = lock(&writer.write)
+        .writer
+        .begin(&*writing, &message, Charge::Charged);
+    let Ok(Begun::Pending(id)) = begun else {
+        panic!("{begun:?}");
+    };
+    let reading = link(&other);
+    let (mut op, mut buf) = (Reading::default(), vec![0; 300_000]);
+    let mut look = || {
+        let mut side = lock(&other.read);
+        // It has not even said that it waits.
+        other.look(
+            &mut side,
+            &reading,
+            &mut Waiting::default(),
+            &mut op,
+            &mut buf,
+        )
+    };
+    assert_eq!(look(), Ok(Look::Nothing));
+    let soon = Some(Instant::now() + Duration::from_millis(5));
+    let rest = reader.read_until(&mut [0; 10], soon);
+    assert_eq!(rest, Err(Error::SEM_TIMEOUT));
+    let read = loop {
+        let mut side = lock(&writer.write);
+        let _ = side.writer.resume(&*writing, id, &message);
+        drop(side);
+        if let Look::Done(read) = look().unwrap() {
+            break read;
+        }
+    };
+    assert_eq!(read.len, message.len());
+    assert!(buf[..message.len()] == message);
 }
