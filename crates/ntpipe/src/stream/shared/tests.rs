@@ -323,6 +323,9 @@ fn who_has_a_part_of_a_message_gets_the_rest_too() {
         )
     };
     assert_eq!(look(), Ok(Look::Nothing));
+    // The rest is there for whoever takes it.
+    let resumed = lock(&writer.write).writer.resume(&*writing, id, &message);
+    assert_eq!(resumed, Ok(Poll::Pending));
     let soon = Some(Instant::now() + Duration::from_millis(5));
     let rest = reader.read_until(&mut [0; 10], soon);
     assert_eq!(rest, Err(Error::SEM_TIMEOUT));
