@@ -340,3 +340,13 @@ fn who_has_a_part_of_a_message_gets_the_rest_too() {
     assert_eq!(read.len, message.len());
     assert!(buf[..message.len()] == message);
 }
+
+#[test]
+fn what_a_dead_reader_has_saved_is_told_by_a_call_that_tells_nothing_itself() {
+    let (reader, writer) = pair();
+    let other = join(&reader);
+    write(&writer, &[1; QUOTA as usize]).unwrap();
+    die_reading(other, Death::BeforeTelling);
+    assert_eq!(reader.peek_into(&mut []).unwrap().messages, 0);
+    assert_eq!(write(&writer, b"next"), Ok(4));
+}
