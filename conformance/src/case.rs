@@ -26,9 +26,12 @@ use crate::{Step, line};
 /// names the drivers that can run it, if not all can. A step that has nothing to tell may omit
 /// `-> ok`.
 ///
-/// Who acts is `server` or `client` (an end of a named pipe), `caller` (someone without an end),
-/// `reader` or `writer` (an end of the anonymous pipe that `pipe create size=10` made); each with
-/// a number if there are several.
+/// Who acts is `server` or `client` (an end of a named pipe), `fellow` (a server end in a process
+/// of its own), `caller` (someone without an end), `reader` or `writer` (an end of the anonymous
+/// pipe that `pipe create size=10` made); each with a number if there are several.
+///
+/// Before a step all that earlier steps set free has happened, such as that a read which waited has
+/// taken what was written. A step that begins with `at-once` does not wait for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
     /// The file, as it was found.
@@ -48,12 +51,18 @@ pub struct Case {
 impl Case {
     /// The name by which the command line speaks of it: `file/title-in-small-letters`.
     pub fn id(&self) -> String {
-        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = self.stem();
         let words: Vec<String> = (self.title.split(|c: char| !c.is_alphanumeric()))
             .filter(|word| !word.is_empty())
             .map(str::to_lowercase)
             .collect();
         format!("{stem}/{}", words.join("-"))
+    }
+
+    /// The name of its file without the extension.
+    pub fn stem(&self) -> String {
+        let stem = self.file.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
     }
 
     /// Whether this driver can run it.
@@ -62,7 +71,7 @@ impl Case {
     }
 }
 
-/// A rule of one of the two documents, such as `observed 5.19`.
+/// A rule of one of the two documents, such as `observed 5.19` or `reference 1.3-2`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// `observed` or `reference`.
@@ -71,6 +80,8 @@ pub struct Source {
     pub section: String,
     /// The item within the section.
     pub item: u32,
+    /// The part of the item, if it has several.
+    pub part: Option<u32>,
 }
 
 impl Source {
@@ -82,30 +93,34 @@ impl Source {
         let expected = || format!("expected a rule such as `observed 5.19`, got `{text}`");
         let (document, rule) = text.split_once(' ').ok_or_else(expected)?;
         let (section, item) = rule.split_once('.').ok_or_else(expected)?;
-        let number: u32 = section
-            .trim_end_matches('b')
-            .parse()
-            .map_err(|_| expected())?;
+        let (item, part) = match item.split_once('-') {
+            Some((item, part)) => (item, Some(part)),
+            None => (item, None),
+        };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| expected());
         let sections = match document {
-            "observed" => 1..=16,
-            "reference" => 1..=3,
+            "observed" => 0..=18,
+            "reference" => 0..=5,
             _ => return Err(expected()),
         };
-        let item = item.parse().map_err(|_| expected())?;
-        if !sections.contains(&number) || item == 0 {
+        let (item, part) = (number(item)?, part.map(number).transpose()?);
+        let known = sections.contains(&number(section.trim_end_matches('b'))?);
+        if !known || item == 0 || part == Some(0) {
             return Err(expected());
         }
         Ok(Self {
             document: document.to_owned(),
             section: section.to_owned(),
             item,
+            part,
         })
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}.{}", self.document, self.section, self.item)
+        write!(f, "{} {}.{}", self.document, self.section, self.item)?;
+        self.part.map_or(Ok(()), |part| write!(f, "-{part}"))
     }
 }
 
@@ -271,7 +286,7 @@ mod tests {
             ),
             (
                 "# A\nsource: observed 5.1\nx y",
-                "a/b.case:3: expected `server`, `client`",
+                "a/b.case:3: expected `server`, `fellow`",
             ),
         ] {
             let mistake = read(text).unwrap_err();
@@ -285,11 +300,15 @@ mod tests {
             "observed 5",
             "observed 99.1",
             "folklore 1.1",
-            "reference 5.2",
+            "reference 9.2",
             "observed x.1",
+            "reference 2.5-0",
+            "reference 2.5-",
         ] {
             assert!(Source::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Source::parse("reference 2.5").unwrap().item, 5);
+        let source = Source::parse("reference 2.5-12").unwrap();
+        assert_eq!((source.item, source.part), (5, Some(12)));
+        assert_eq!(source.to_string(), "reference 2.5-12");
     }
 }

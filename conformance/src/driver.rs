@@ -12,6 +12,11 @@ pub trait Driver {
     /// The name by which cases and the command line speak of it.
     fn name(&self) -> &'static str;
 
+    /// Why the driver cannot do such a step at all, if it cannot: a case with one does not apply.
+    fn lacks(&self, _step: &Step) -> Option<&'static str> {
+        None
+    }
+
     /// Begins a case.
     ///
     /// # Errors

@@ -22,7 +22,10 @@ mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
 
 mod processes;
-pub use processes::{Processes, work};
+pub use processes::{Layout, Processes, work};
+
+mod rules;
+pub use rules::{Rule, Shown, check, rules, with_files};
 
 mod runner;
 pub use runner::{Difference, Selection, Summary, drivers, run};

@@ -1,10 +1,11 @@
 //! Runs the cases from the command line and prints where a driver answers otherwise.
 #![allow(clippy::print_stdout, reason = "the output is what the program is for")]
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use conformance::{Selection, drivers, load, run, work};
+use conformance::{Rule, Selection, Source, check, drivers, load, rules, run, with_files, work};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
@@ -15,7 +16,11 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    match Options::parse(args).and_then(|options| options.run()) {
+    let done = match args.next_if_eq("rules") {
+        Some(_) => compare(args),
+        None => Options::parse(args).and_then(|options| options.run()),
+    };
+    match done {
         Ok(code) => code,
         Err(message) => {
             println!("conformance: {message}\n{USAGE}");
@@ -24,12 +29,47 @@ fn main() -> ExitCode {
     }
 }
 
+/// Compares the table of rules with the cases, or puts its case files right.
+fn compare(mut args: impl Iterator<Item = String>) -> Result<ExitCode, String> {
+    let write = match args.next().as_deref() {
+        None => false,
+        Some("--write") => true,
+        Some(other) => return Err(format!("unknown option {other}")),
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let table = root.join("docs/semantics.md");
+    let cases = load(&root.join("conformance/cases")).map_err(|mistake| mistake.to_string())?;
+    let read =
+        || fs::read_to_string(&table).map_err(|error| format!("{}: {error}", table.display()));
+    if write {
+        let text = with_files(&read()?, &cases)?;
+        fs::write(&table, text).map_err(|error| error.to_string())?;
+    }
+    let rules = rules(&read()?)?;
+    let wrong = check(&rules, &cases, &root);
+    for message in &wrong {
+        println!("{message}");
+    }
+    let count = |shown: fn(&Rule) -> bool| rules.iter().filter(|rule| shown(rule)).count();
+    println!(
+        "{} rules: {} shown by {} cases, {} by tests elsewhere, {} not built, {} wrong",
+        rules.len(),
+        count(|rule| !rule.shown.files.is_empty()),
+        cases.len(),
+        count(|rule| rule.shown.files.is_empty() && !rule.shown.tests.is_empty()),
+        count(|rule| rule.shown.not_built.is_some()),
+        wrong.len()
+    );
+    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
+}
+
 #[derive(Default)]
 struct Options {
     summary: bool,
     list: bool,
     driver: Option<String>,
     case: Option<Selection>,
+    rule: Option<Source>,
 }
 
 impl Options {
@@ -42,6 +82,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--driver" => options.driver = Some(value()?),
                 "--case" => options.case = Some(Selection(value()?)),
+                "--rule" => options.rule = Some(Source::parse(&value()?)?),
                 _ => return Err(format!("unknown option {arg}")),
             }
         }
@@ -53,6 +94,9 @@ impl Options {
         let mut cases = load(&directory).map_err(|mistake| mistake.to_string())?;
         if let Some(selection) = self.case {
             cases.retain(|case| selection.contains(&case.id()));
+        }
+        if let Some(rule) = self.rule {
+            cases.retain(|case| case.sources.contains(&rule));
         }
         if self.list {
             for case in &cases {
@@ -73,6 +117,9 @@ impl Options {
             let summary = run(driver.as_mut(), &cases);
             failed |= !summary.differences.is_empty();
             if !self.summary {
+                for (case, reason) in &summary.not_applicable {
+                    println!("{}: {case} is not applicable: {reason}", summary.driver);
+                }
                 for difference in &summary.differences {
                     println!("{difference}");
                 }
@@ -88,8 +135,12 @@ impl Options {
 }
 
 const USAGE: &str = "\
-usage: conformance [--driver NAME] [--case GLOB] [--summary | --list]
+usage: conformance [--driver NAME] [--case GLOB] [--rule ID] [--summary | --list]
+       conformance rules [--write]
   --driver NAME  only this driver
   --case GLOB    only cases whose id (see --list) matches; * and ? stand for anything
+  --rule ID      only cases that cite this rule, such as 'observed 5.19'
   --summary      one line for each driver, without the differences
-  --list         the ids of the cases";
+  --list         the ids of the cases
+  rules          compare docs/semantics.md with the cases
+  rules --write  put right which case files it names";

@@ -90,14 +90,16 @@ impl fmt::Display for Outcome {
 
 /// Names and values that a peek or a query returned.
 ///
-/// A peek has `avail`, `left` and `messages`. A query has `end`, `type`, `in`, `out`, `max`,
-/// `read`, `wait` and `instances`.
+/// A peek has `avail`, `left` and `messages`. Information has `end`, `type`, `in`, `out`, `max`,
+/// `read`, `wait` and `instances`; local information has `direction`, `state`, `readable` (bytes
+/// that this end can read) and `room` (what it can write at once) instead of the modes. `access` is
+/// a mask of eight hexadecimal digits, `name` is what stands behind `\\.\pipe\`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts(pub Vec<(String, String)>);
 
 impl Facts {
     /// The facts of which cases can speak.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 17] = [
         "avail",
         "left",
         "messages",
@@ -109,6 +111,12 @@ impl Facts {
         "read",
         "wait",
         "instances",
+        "direction",
+        "state",
+        "readable",
+        "room",
+        "access",
+        "name",
     ];
 
     /// Adds one fact.

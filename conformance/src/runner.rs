@@ -3,11 +3,15 @@
 use core::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Case, Driver, Model, Processes};
+use crate::{Case, Driver, Layout, Model, Processes};
 
 /// The drivers that can run here; `program` is this crate's, for the processes that they start.
 pub fn drivers(program: &Path) -> Vec<Box<dyn Driver>> {
-    vec![Box::new(Model::new()), Box::new(Processes::new(program))]
+    vec![
+        Box::new(Model::new()),
+        Box::new(Processes::new(program, Layout::Together)),
+        Box::new(Processes::new(program, Layout::Apart)),
+    ]
 }
 
 /// Runs the cases that apply to the driver.
@@ -16,13 +20,26 @@ pub fn run(driver: &mut dyn Driver, cases: &[Case]) -> Summary {
     let mut summary = Summary {
         driver: name,
         cases: 0,
+        not_applicable: Vec::new(),
         differences: Vec::new(),
     };
-    for case in cases.iter().filter(|case| case.applies_to(name)) {
+    for case in cases {
+        if let Some(reason) = lacks(driver, case) {
+            summary.not_applicable.push((case.id(), reason));
+            continue;
+        }
         summary.cases += 1;
         summary.differences.extend(run_case(driver, case).err());
     }
     summary
+}
+
+/// Why the driver cannot run the case, if it cannot.
+fn lacks(driver: &dyn Driver, case: &Case) -> Option<&'static str> {
+    if !case.applies_to(driver.name()) {
+        return Some("the case is for other drivers");
+    }
+    case.steps.iter().find_map(|step| driver.lacks(step))
 }
 
 /// Runs one case up to the first step that comes out otherwise.
@@ -61,6 +78,8 @@ pub struct Summary {
     pub driver: &'static str,
     /// How many cases applied to it.
     pub cases: usize,
+    /// The others, by their ids, and why each cannot be run.
+    pub not_applicable: Vec<(String, &'static str)>,
     /// Where it answered otherwise: one for each case that failed.
     pub differences: Vec<Difference>,
 }
@@ -70,8 +89,9 @@ impl fmt::Display for Summary {
         let (driver, cases, failed) = (self.driver, self.cases, self.differences.len());
         write!(
             f,
-            "{driver}: {cases} cases, {} passed, {failed} failed",
-            cases - failed
+            "{driver}: {cases} cases, {} passed, {failed} failed, {} not applicable",
+            cases - failed,
+            self.not_applicable.len()
         )
     }
 }
@@ -145,6 +165,10 @@ mod tests {
             "parrot"
         }
 
+        fn lacks(&self, step: &Step) -> Option<&'static str> {
+            step.text.contains("name").then_some("it has no names")
+        }
+
         fn start(&mut self) -> Result<(), Trouble> {
             Ok(())
         }
@@ -160,10 +184,22 @@ mod tests {
     fn a_difference_says_where_and_what() {
         let text = "# A\nsource: observed 5.1\nserver close\nserver flush -> 233\n\
                     # B\nsource: observed 5.1\nserver close\n\
-                    # C\nsource: observed 5.1\napplies: other\nserver flush -> 233";
+                    # C\nsource: observed 5.1\napplies: other\nserver flush -> 233\n\
+                    # D\nsource: observed 5.1\nserver close\nserver name -> ok name=a";
         let cases = parse(Path::new("x.case"), text).unwrap();
         let summary = run(&mut Parrot(Outcome::Done), &cases);
-        assert_eq!(summary.to_string(), "parrot: 2 cases, 1 passed, 1 failed");
+        assert_eq!(
+            summary.to_string(),
+            "parrot: 2 cases, 1 passed, 1 failed, 2 not applicable"
+        );
+        let reasons: Vec<&str> = (summary.not_applicable.iter())
+            .map(|(_, reason)| *reason)
+            .collect();
+        assert_eq!(
+            reasons,
+            ["the case is for other drivers", "it has no names"]
+        );
+
         assert_eq!(
             summary.differences[0].to_string(),
             "x.case:4: expected 233 ERROR_PIPE_NOT_CONNECTED, got ok (A)"

@@ -14,6 +14,8 @@ pub struct Step {
     pub line: usize,
     /// The line as it stands there; a process that is sent it can read the step again.
     pub text: String,
+    /// Whether it follows at once, without anything that the step before set free in between.
+    pub at_once: bool,
     /// What is done.
     pub action: Action,
     /// What must come of it.
@@ -73,6 +75,11 @@ pub enum Operation {
     },
     /// `CreateFile` on a pipe.
     Open(Open),
+    /// `DuplicateHandle`: the actor holds the other's end too.
+    Clone {
+        /// Who holds it already.
+        of: Label,
+    },
     /// `ConnectNamedPipe`.
     Connect {
         /// Give up after this time.
@@ -137,6 +144,18 @@ pub enum Operation {
     SetMode(SetMode),
     /// `GetNamedPipeInfo` and `GetNamedPipeHandleState` together.
     Info,
+    /// The pipe's local information: what `GetNamedPipeInfo` tells, and how it is at the moment.
+    LocalInfo,
+    /// The rights that the end was granted.
+    Granted,
+    /// The name of the pipe.
+    Name,
+    /// `CancelIoEx` for whatever goes on at the end.
+    CancelIo,
+    /// `GetNamedPipeClientSessionId`.
+    ClientSession,
+    /// `GetNamedPipeServerSessionId`.
+    ServerSession,
     /// `GetNamedPipeClientProcessId`.
     ClientProcess,
     /// `GetNamedPipeServerProcessId`.
@@ -152,6 +171,7 @@ impl Operation {
             Self::Create(_)
             | Self::CreatePipe { .. }
             | Self::Open(_)
+            | Self::Clone { .. }
             | Self::Call { .. }
             | Self::Wait { .. } => false,
             Self::Connect { .. }
@@ -164,6 +184,12 @@ impl Operation {
             | Self::Transact { .. }
             | Self::SetMode(_)
             | Self::Info
+            | Self::LocalInfo
+            | Self::Granted
+            | Self::Name
+            | Self::CancelIo
+            | Self::ClientSession
+            | Self::ServerSession
             | Self::ClientProcess
             | Self::ServerProcess
             | Self::Kill => true,
@@ -222,11 +248,11 @@ pub struct MaxCount(pub u32);
 pub struct Open {
     /// Which name.
     pub place: Where,
-    /// The generic rights that are asked for.
+    /// The rights that are asked for.
     pub access: Rights,
 }
 
-/// The generic rights that a client asks for.
+/// The rights that a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rights {
     /// Reading and writing.
@@ -238,6 +264,8 @@ pub enum Rights {
     Write,
     /// Neither.
     None,
+    /// An access mask.
+    Mask(u32),
 }
 
 /// The modes that `SetNamedPipeHandleState` sets.
@@ -277,6 +305,7 @@ impl Label {
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
         let role = match stem {
             "server" => Role::Server,
+            "fellow" => Role::Fellow,
             "client" => Role::Client,
             "caller" => Role::Caller,
             "pipe" => Role::Pipe,
@@ -295,8 +324,8 @@ impl Label {
         self.role
     }
 
-    /// The process that the actor lives in: one for all server ends, one for each anonymous pipe
-    /// with both its ends, one for each other actor.
+    /// The process that the actor lives in: one for all that are called server, one for each
+    /// anonymous pipe with both its ends, one for each other actor.
     #[must_use]
     pub fn process(&self) -> Self {
         match self.role {
@@ -304,7 +333,7 @@ impl Label {
                 name: "server".to_owned(),
                 role: Role::Server,
             },
-            Role::Client | Role::Caller => self.clone(),
+            Role::Fellow | Role::Client | Role::Caller => self.clone(),
             Role::Pipe | Role::Reader | Role::Writer => self.with_role("pipe", Role::Pipe),
         }
     }
@@ -337,6 +366,8 @@ impl fmt::Display for Label {
 pub enum Role {
     /// A server end.
     Server,
+    /// A server end in a process of its own.
+    Fellow,
     /// A client end.
     Client,
     /// Someone without an end.

@@ -22,6 +22,7 @@ pub(crate) fn step(text: &str, line: usize) -> Result<Step, String> {
         tokens: split(text)?.into_iter(),
         ahead: None,
     };
+    let at_once = words.take_word("at-once");
     let action = words.action()?;
     let answers = match &action {
         Action::Begin { operation, .. } => Answers::of(operation),
@@ -43,6 +44,7 @@ pub(crate) fn step(text: &str, line: usize) -> Result<Step, String> {
     }
     Ok(Step {
         line,
+        at_once,
         text: text.to_owned(),
         action,
         expected: Expected(expected),
@@ -67,11 +69,20 @@ impl Answers {
             Operation::Read { .. } | Operation::Transact { .. } | Operation::Call { .. } => {
                 Self::Data
             }
-            Operation::Peek { .. } | Operation::Info => Self::Told,
-            Operation::ClientProcess | Operation::ServerProcess => Self::Process,
+            Operation::Peek { .. }
+            | Operation::Info
+            | Operation::LocalInfo
+            | Operation::Granted
+            | Operation::Name => Self::Told,
+            Operation::ClientProcess
+            | Operation::ServerProcess
+            | Operation::ClientSession
+            | Operation::ServerSession => Self::Process,
             Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
+            | Operation::Clone { .. }
+            | Operation::CancelIo
             | Operation::Connect { .. }
             | Operation::Disconnect
             | Operation::Close
@@ -101,8 +112,8 @@ impl Words {
         let tag = Tag(first);
         if !self.take(&Token::Equals) {
             let lone = self.ahead() == Some(&Token::Arrow);
-            let expected = "`server`, `client`, `caller`, `pipe`, `reader`, `writer` (with a \
-                            number if there are several), `cancel`, or a tag with `=` or `->`";
+            let expected = "`server`, `fellow`, `client`, `caller`, `pipe`, `reader`, `writer` \
+                            (with a number if there are several), `cancel`, or a tag with `=` or `->`";
             return if lone {
                 Ok(Action::Check(tag))
             } else {
@@ -121,12 +132,13 @@ impl Words {
     fn begin(&mut self, tag: Option<Tag>, actor: Label) -> Result<Action, String> {
         let verb = self.word("what it does")?;
         let operation = match (actor.role(), verb.as_str()) {
-            (Role::Server, "create") => Operation::Create(self.create()?),
+            (Role::Server | Role::Fellow, "create") => Operation::Create(self.create()?),
             (Role::Client, "open") => Operation::Open(self.open()?),
+            (Role::Server | Role::Fellow | Role::Client, "clone") => self.clone_of(&actor)?,
             (Role::Caller, "wait") => self.wait()?,
             (Role::Caller, "call") => self.call()?,
             (Role::Pipe, "create") => self.create_pipe()?,
-            (Role::Server | Role::Client | Role::Reader | Role::Writer, verb) => {
+            (Role::Server | Role::Fellow | Role::Client | Role::Reader | Role::Writer, verb) => {
                 self.at_end(verb)?
             }
             (Role::Pipe, _) => return Err(format!("expected `create`, got `{verb}`")),
@@ -168,6 +180,12 @@ impl Words {
             },
             "set-mode" => Operation::SetMode(self.set_mode()?),
             "info" => Operation::Info,
+            "local-info" => Operation::LocalInfo,
+            "access" => Operation::Granted,
+            "name" => Operation::Name,
+            "cancel-io" => Operation::CancelIo,
+            "client-session" => Operation::ClientSession,
+            "server-session" => Operation::ServerSession,
             "client-process" => Operation::ClientProcess,
             "server-process" => Operation::ServerProcess,
             "kill" => Operation::Kill,
@@ -228,11 +246,25 @@ impl Words {
             match key.as_str() {
                 "name" => open.place = Where::Name(value),
                 "path" => open.place = Where::Path(value),
-                "access" => open.access = choose(&key, &value, &RIGHTS)?,
+                "access" => {
+                    open.access = match value.strip_prefix("0x") {
+                        Some(digits) => Rights::Mask(mask(digits)?),
+                        None => choose(&key, &value, &RIGHTS)?,
+                    }
+                }
                 _ => return Err(unknown(&key, "name, path, access")),
             }
         }
         Ok(open)
+    }
+
+    /// `client` or another actor of the same kind.
+    fn clone_of(&mut self, actor: &Label) -> Result<Operation, String> {
+        let of = self.word("whose end")?;
+        match Label::new(&of) {
+            Some(of) if of.role() == actor.role() && of != *actor => Ok(Operation::Clone { of }),
+            Some(_) | None => Err(format!("expected another actor of its kind, got `{of}`")),
+        }
     }
 
     fn place(&mut self) -> Result<Where, String> {
@@ -452,6 +484,11 @@ fn parse<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
         .map_err(|_| format!("expected a number for {key}, got `{value}`"))
 }
 
+fn mask(digits: &str) -> Result<u32, String> {
+    u32::from_str_radix(digits, 16)
+        .map_err(|_| format!("expected a mask such as 0x00120089, got `0x{digits}`"))
+}
+
 fn choose<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == value);
     found.map(|(_, choice)| *choice).ok_or_else(|| {
@@ -471,8 +508,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 const VERBS: &str = "connect, disconnect, close, write, read, peek, flush, transact, set-mode, \
-                     info, client-process, server-process or kill (a server or a pipe can \
-                     create, a client can open)";
+                     info, local-info, access, name, cancel-io, client-session, server-session, \
+                     client-process, server-process or kill (a server or a pipe can create, a \
+                     client can open, both can clone)";
 const CREATE_KEYS: &str = "name, path, direction, type, read, wait, max, in, out, quota, timeout";
 const DIRECTIONS: [(&str, Direction); 3] = [
     ("inbound", Direction::Inbound),

@@ -7,7 +7,9 @@ fn refused(text: &str) -> String {
 fn operation(text: &str) -> Operation {
     match step(text, 1).unwrap().action {
         Action::Begin { operation, .. } => operation,
-        Action::Check(_) | Action::Cancel(_) => panic!("no operation: {text}"),
+        Action::Check(_) | Action::Cancel(_) => {
+            panic!("no operation: {text}")
+        }
     }
 }
 
@@ -60,7 +62,51 @@ fn a_tag_names_an_operation_under_way() {
     let check = step("w1 -> ok 1", 1).unwrap();
     assert_eq!(check.action, Action::Check(tag.clone()));
     assert_eq!(check.expected, Expected(Outcome::Wrote(1)));
+    assert!(!check.at_once && step("at-once w1 -> ok 1", 1).unwrap().at_once);
     assert_eq!(step("cancel w1", 1).unwrap().action, Action::Cancel(tag));
+}
+
+#[test]
+fn a_clone_is_of_an_end_of_its_kind() {
+    let of = Label::new("client").unwrap();
+    assert_eq!(operation("client2 clone client"), Operation::Clone { of });
+    for text in [
+        "client2 clone server",
+        "client clone client",
+        "client clone x",
+    ] {
+        let mistake = refused(text);
+        assert!(
+            mistake.starts_with("expected another actor of its kind"),
+            "{mistake}"
+        );
+    }
+}
+
+#[test]
+fn rights_have_a_word_or_are_a_mask() {
+    for (text, access) in [
+        ("client open", Rights::Both),
+        ("client open access=read", Rights::Read),
+        ("client open access=0x00120089", Rights::Mask(0x0012_0089)),
+    ] {
+        let open = Open {
+            access,
+            ..Open::default()
+        };
+        assert_eq!(operation(text), Operation::Open(open));
+    }
+    let mistake = refused("client open access=0xg");
+    assert!(mistake.starts_with("expected a mask"), "{mistake}");
+}
+
+#[test]
+fn a_fellow_lives_in_a_process_of_its_own() {
+    let process = |name| Label::new(name).unwrap().process();
+    assert_eq!(process("server2"), process("server"));
+    assert_ne!(process("fellow"), process("server"));
+    assert_ne!(process("fellow2"), process("fellow"));
+    assert!(matches!(operation("fellow create"), Operation::Create(_)));
 }
 
 #[test]
@@ -126,7 +172,7 @@ fn mistakes_are_told_with_what_was_expected() {
             "caller wait soon -> ok",
             "expected a time such as 50ms or 2s, got `soon`",
         ),
-        ("nobody reads", "expected `server`, `client`, `caller`"),
+        ("nobody reads", "expected `server`, `fellow`, `client`"),
         (
             "client write \"a\" -> fine",
             "expected `ok`, `more`, `pending` or an error number",

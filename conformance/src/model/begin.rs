@@ -4,20 +4,23 @@ use core::time::Duration;
 
 use ntpipe_proto::lane::{Begun, Charge, Reading};
 use ntpipe_proto::{
-    Access, End, Error, Listen, Operation as Op, PipeState, PipeType, ReadMode, WaitMode,
-    WaitTimeout, WaiterId,
+    Access, Error, Listen, Operation as Op, PipeState, PipeType, ReadMode, WaitMode, WaitTimeout,
+    WaiterId,
 };
 
 use super::Model;
 use super::pending::{Call, Kind, Pending, Then};
 use super::world::{Allowed, Held, parse};
-use crate::{Facts, Label, Open, Operation, Outcome, SetMode, Where};
+use crate::{Label, Open, Operation, Outcome, SetMode, Where};
 
 /// An operation that begins.
 pub(super) struct Begin<'a> {
     pub(super) model: &'a mut Model,
     pub(super) id: u64,
+    /// The actor's end, or the actor if it needs none.
     pub(super) actor: Label,
+    /// The handle by which the actor holds the end.
+    pub(super) handle: Label,
 }
 
 /// An outcome, or `None` for an operation that is in the list of what pends.
@@ -35,8 +38,14 @@ impl Begin<'_> {
             Operation::Open(open) => self.open(open).map(|()| DONE),
             Operation::Connect { within } => self.connect(*within),
             Operation::Disconnect => self.disconnect(),
+            Operation::Clone { of } => {
+                let end = self.model.world.handles.get(of).cloned();
+                let end = end.ok_or(Error::INVALID_HANDLE)?;
+                self.model.world.handles.insert(self.actor.clone(), end);
+                Ok(DONE)
+            }
             Operation::Close => {
-                self.model.close(&self.actor);
+                self.model.release(&self.handle);
                 Ok(DONE)
             }
             Operation::Write { data, within } => self.write(data, *within),
@@ -68,8 +77,14 @@ impl Begin<'_> {
             Operation::Wait { place, timeout } => self.wait(place, *timeout, None),
             Operation::SetMode(mode) => self.set_mode(*mode),
             Operation::Info => self.info(),
-            Operation::ClientProcess => self.client_process(),
-            Operation::ServerProcess => self.server_process(),
+            Operation::LocalInfo => self.local_info(),
+            Operation::Granted => self.granted(),
+            Operation::Name => self.name(),
+            Operation::CancelIo => self.cancel_io(),
+            // All the processes of a case belong to one session, so that only the rules of the
+            // processes show.
+            Operation::ClientProcess | Operation::ClientSession => self.client_process(),
+            Operation::ServerProcess | Operation::ServerSession => self.server_process(),
             Operation::Kill => {
                 self.model.kill(&self.actor);
                 Ok(DONE)
@@ -117,6 +132,25 @@ impl Begin<'_> {
         });
         self.model.world.sever(&own);
         Ok(DONE)
+    }
+
+    /// `CancelIoEx` without an operation: whatever goes on at the end.
+    fn cancel_io(&mut self) -> Begins {
+        let ours = |op: &&Pending| op.actor == self.actor && !op.detached;
+        let ids: Vec<u64> = self
+            .model
+            .pending
+            .iter()
+            .filter(ours)
+            .map(|op| op.id)
+            .collect();
+        for id in &ids {
+            self.model.give_up(*id, Error::OPERATION_ABORTED);
+        }
+        match ids.is_empty() {
+            true => Err(Error::NOT_FOUND),
+            false => Ok(DONE),
+        }
     }
 
     fn write(&mut self, data: &[u8], within: Option<Duration>) -> Begins {
@@ -177,31 +211,6 @@ impl Begin<'_> {
             }
         }
         self.pend_read(size, within, Then::Stay)
-    }
-
-    fn peek(&mut self, size: usize) -> Begins {
-        let held = self.held_with(Access::READ_DATA)?;
-        self.model.world.allows(&held, Op::Peek)?;
-        let mut data = vec![0; size];
-        let peek = loop {
-            let lane = self.model.world.link(&held)?.read_by(held.end);
-            let before = lane.reader.position();
-            let peek = lane.reader.peek(&lane.memory, &mut data)?;
-            if lane.reader.position() == before {
-                break peek;
-            }
-            // It let go of what was withdrawn, so that there may be room for more.
-            self.model.settle();
-        };
-        data.truncate(peek.len);
-        let facts = Facts::default()
-            .with("avail", peek.available)
-            .with("left", peek.left_this_message(held.pipe_type))
-            .with("messages", peek.messages);
-        Ok(Some(Outcome::Told {
-            data: Some(data),
-            facts,
-        }))
     }
 
     fn flush(&mut self, within: Option<Duration>) -> Begins {
@@ -309,65 +318,8 @@ impl Begin<'_> {
         }
     }
 
-    fn info(&mut self) -> Begins {
-        let held = self.held_with(Access::READ_ATTRIBUTES)?;
-        self.model.world.allows(&held, Op::Query)?;
-        let info = self.model.world.server(&held)?.info();
-        // A client whose server is gone counts none, whoever has the name by now.
-        let orphan = held.end == End::Client && held.peer.is_none();
-        let instances = info.filter(|_| !orphan).map_or(0, |info| info.instances);
-        let facts = Facts::default()
-            .with(
-                "end",
-                match held.end {
-                    End::Server => "server",
-                    End::Client => "client",
-                },
-            )
-            .with(
-                "type",
-                match held.pipe_type {
-                    PipeType::Byte => "byte",
-                    PipeType::Message => "message",
-                },
-            )
-            .with("in", held.quotas.inbound)
-            .with("out", held.quotas.outbound)
-            .with("max", held.max.get())
-            .with(
-                "read",
-                match held.state.read_mode {
-                    ReadMode::Byte => "byte",
-                    ReadMode::Message => "message",
-                },
-            )
-            .with(
-                "wait",
-                match held.state.wait_mode {
-                    WaitMode::Wait => "yes",
-                    WaitMode::NoWait => "no",
-                },
-            )
-            .with("instances", instances);
-        Ok(Some(Outcome::Told { data: None, facts }))
-    }
-
-    fn client_process(&mut self) -> Begins {
-        let held = self.held()?;
-        self.model.world.allows(&held, Op::ClientId)?;
-        held.client_process
-            .map(|process| Some(Outcome::Process(process)))
-            .ok_or(Error::NOT_FOUND)
-    }
-
-    fn server_process(&mut self) -> Begins {
-        let held = self.held()?;
-        self.model.world.allows(&held, Op::ServerId)?;
-        Ok(Some(Outcome::Process(held.server_process)))
-    }
-
     /// The actor's end.
-    fn held(&self) -> Result<Held, Error> {
+    pub(super) fn held(&self) -> Result<Held, Error> {
         self.model
             .world
             .ends
@@ -377,7 +329,7 @@ impl Begin<'_> {
     }
 
     /// The actor's end, if it has these rights.
-    fn held_with(&self, access: Access) -> Result<Held, Error> {
+    pub(super) fn held_with(&self, access: Access) -> Result<Held, Error> {
         let held = self.held()?;
         match held.access.contains(access) {
             true => Ok(held),
@@ -402,6 +354,7 @@ impl Begin<'_> {
             actor,
             kind,
             deadline,
+            detached: false,
         });
         Ok(None)
     }

@@ -19,6 +19,8 @@ mod memory;
 mod pending;
 use pending::{Given, Kind, Pending, Then};
 
+mod queries;
+
 mod world;
 use world::World;
 
@@ -41,10 +43,13 @@ impl Model {
 
     /// Begins an operation and returns its number.
     fn begin(&mut self, tag: Option<&Tag>, actor: &Label, op: &Operation) -> Result<u64, Trouble> {
-        let known = self.world.ends.contains_key(actor);
-        if op.needs_end() != known {
-            let state = if known { "already" } else { "not" };
+        let end = self.world.handles.get(actor).cloned();
+        if op.needs_end() != end.is_some() {
+            let state = if end.is_some() { "already" } else { "not" };
             return Err(Trouble(format!("{actor} is {state} open")));
+        }
+        if end.is_none() && self.world.ends.contains_key(actor) {
+            return Err(Trouble(format!("the end of {actor} is still held")));
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -54,7 +59,8 @@ impl Model {
         let mut begin = Begin {
             model: self,
             id,
-            actor: actor.clone(),
+            actor: end.unwrap_or_else(|| actor.clone()),
+            handle: actor.clone(),
         };
         let outcome = begin
             .operation(op)
@@ -131,6 +137,7 @@ impl Model {
                     let mut begin = Begin {
                         model: self,
                         id,
+                        handle: actor.clone(),
                         actor,
                     };
                     begin
@@ -175,6 +182,7 @@ impl Model {
             actor,
             kind,
             deadline: None,
+            detached: true,
         });
     }
 
@@ -188,6 +196,16 @@ impl Model {
         self.pending
             .iter()
             .any(|op| op.actor == *label && op.is_read())
+    }
+
+    /// Closes a handle, and with the last one the end.
+    fn release(&mut self, handle: &Label) {
+        let Some(end) = self.world.handles.remove(handle) else {
+            return;
+        };
+        if !self.world.handles.values().any(|other| *other == end) {
+            self.close(&end);
+        }
     }
 
     /// Closes an end: its operations are gone, and its peer learns of it (reference 2.4).
@@ -303,6 +321,7 @@ impl Driver for Model {
                 }
                 Ok(self.outcome(id))
             }
+            // Nothing takes time here: all that a step sets free has happened when it ends.
             Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
             Action::Cancel(tag) => {
                 let id = self.number(tag)?;

@@ -16,6 +16,8 @@ pub(super) struct Pending {
     pub(super) actor: Label,
     pub(super) kind: Kind,
     pub(super) deadline: Option<Duration>,
+    /// Nobody will ask for it or cancel it.
+    pub(super) detached: bool,
 }
 
 /// What an operation under way waits for.

@@ -17,6 +17,10 @@ pub(super) struct World {
     /// By folded name.
     pub(super) names: BTreeMap<String, Server>,
     pub(super) ends: BTreeMap<Label, Held>,
+    /// Who holds which end; several may hold one.
+    pub(super) handles: BTreeMap<Label, Label>,
+    /// The names as the creators of their first instances spelled them, by folded name.
+    spellings: BTreeMap<String, String>,
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
     /// How often bytes have gone into or out of a lane without an operation ending.
@@ -28,6 +32,8 @@ pub(super) struct World {
 pub(super) struct Held {
     pub(super) end: End,
     pub(super) key: String,
+    /// What stands behind `\\.\pipe\`, as the creator of the name spelled it.
+    pub(super) spelling: String,
     pub(super) instance: InstanceId,
     pub(super) state: PipeState,
     pub(super) access: Access,
@@ -64,6 +70,9 @@ impl World {
             reject_remote: true,
         };
         mode.check()?;
+        if !name.is_local() {
+            return Err(Error::INVALID_NAME);
+        }
         let options = InstanceOptions {
             direction: create.direction,
             pipe_type: create.pipe_type,
@@ -78,6 +87,11 @@ impl World {
                 false => FirstInstance::NotRequired,
             },
         };
+        let exists = (self.names.get(name.folded())).is_some_and(|server| server.info().is_some());
+        if !exists {
+            let spelling = name.as_str().to_owned();
+            self.spellings.insert(name.folded().to_owned(), spelling);
+        }
         self.enter(
             label,
             name.folded(),
@@ -127,6 +141,7 @@ impl World {
         let held = Held {
             end: End::Server,
             key: key.to_owned(),
+            spelling: self.spellings.get(key).cloned().unwrap_or_default(),
             instance,
             state,
             access,
@@ -140,6 +155,7 @@ impl World {
             server_process: label.process(),
             stay: None,
         };
+        self.handles.insert(label.clone(), label.clone());
         self.ends.insert(label.clone(), held);
         Ok(())
     }
@@ -152,6 +168,7 @@ impl World {
             Rights::Read => Access::GENERIC_READ,
             Rights::Write => Access::GENERIC_WRITE,
             Rights::None => Access::NONE,
+            Rights::Mask(bits) => Access::from_bits(bits),
         };
         let access = Access::requested_by_client(desired);
         self.join(label, name.folded(), access)
@@ -180,6 +197,7 @@ impl World {
             stay: Some((connection, EndState::Connected)),
             ..server_end.clone()
         };
+        self.handles.insert(label.clone(), label.clone());
         self.ends.insert(label.clone(), held);
         Ok(())
     }
@@ -239,6 +257,7 @@ impl World {
     /// Closes an end: what it wrote stays for the peer, who is returned.
     pub(super) fn close(&mut self, label: &Label) -> Result<Option<Label>, Error> {
         let held = self.ends.remove(label).ok_or(Error::INVALID_HANDLE)?;
+        self.handles.retain(|_, end| end != label);
         let server = self.server(&held)?;
         match held.stay {
             Some((connection, _)) => server.client_closed(connection),

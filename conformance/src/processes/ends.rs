@@ -8,7 +8,9 @@ use ntpipe::{
     ClientOptions, IoErrorExt, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo, PipeMode,
     PipeStream, ReadInfo, ServerOptions,
 };
-use ntpipe_proto::{DefaultTimeout, Direction, Error, PipeType, ReadMode, WaitMode, WaitTimeout};
+use ntpipe_proto::{
+    DefaultTimeout, Direction, EndState, Error, PipeType, ReadMode, WaitMode, WaitTimeout,
+};
 
 use super::wire::Answer;
 use super::worker::Ends;
@@ -47,9 +49,15 @@ pub(super) fn perform(
             Outcome::Done
         }),
         (None, operation) => without_end(operation, suffix),
+        (Some(end), Operation::Clone { .. }) => end.try_clone().map(|end| {
+            ends.insert(actor.clone(), end);
+            Outcome::Done
+        }),
         (Some(end), Operation::ClientProcess) => return process(end.client_process()),
         (Some(end), Operation::ServerProcess) => return process(end.server_process()),
-        (Some(end), operation) => end.perform(operation),
+        (Some(end), Operation::ClientSession) => return session(end.client_session()),
+        (Some(end), Operation::ServerSession) => return session(end.server_session()),
+        (Some(end), operation) => end.perform(operation, suffix),
     };
     match result {
         Ok(outcome) => Answer::Outcome(outcome),
@@ -85,9 +93,6 @@ impl Failure {
 }
 
 fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
-    if create.wait_mode == WaitMode::NoWait {
-        return Err(Failure::Inexpressible);
-    }
     let timeout = match create.timeout {
         DefaultTimeout::After(time) => time,
         DefaultTimeout::Forever => Duration::MAX,
@@ -95,6 +100,7 @@ fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
     let server = ServerOptions::new()
         .pipe_mode(create.pipe_type.into())
         .read_mode(create.read_mode.into())
+        .wait_mode(create.wait_mode)
         .access_inbound(create.direction != Direction::Outbound)
         .access_outbound(create.direction != Direction::Inbound)
         .first_pipe_instance(create.first)
@@ -112,16 +118,15 @@ fn create_pipe(size: u32) -> Result<(End, End), Failure> {
 }
 
 fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
-    let (read, write) = match open.access {
-        Rights::Both => (true, true),
-        Rights::Read => (true, false),
-        Rights::Write => (false, true),
-        Rights::None => (false, false),
+    let mut options = ClientOptions::new();
+    match open.access {
+        Rights::Both => options.read(true).write(true),
+        Rights::Read => options.read(true).write(false),
+        Rights::Write => options.read(false).write(true),
+        Rights::None => options.read(false).write(false),
+        Rights::Mask(bits) => options.access(bits),
     };
-    let client = ClientOptions::new()
-        .read(read)
-        .write(write)
-        .open(address(&open.place, suffix))?;
+    let client = options.open(address(&open.place, suffix))?;
     Ok(End::Client(client))
 }
 
@@ -145,6 +150,13 @@ fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> 
         Operation::Create(_)
         | Operation::CreatePipe { .. }
         | Operation::Open(_)
+        | Operation::Clone { .. }
+        | Operation::LocalInfo
+        | Operation::Granted
+        | Operation::Name
+        | Operation::CancelIo
+        | Operation::ClientSession
+        | Operation::ServerSession
         | Operation::Connect { .. }
         | Operation::Disconnect
         | Operation::Close
@@ -162,7 +174,7 @@ fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> 
 }
 
 impl End {
-    fn perform(self, operation: &Operation) -> Result<Outcome, Failure> {
+    fn perform(self, operation: &Operation, suffix: &str) -> Result<Outcome, Failure> {
         match operation {
             Operation::Close => drop(self),
             Operation::Connect { within } => return self.connect(*within),
@@ -190,16 +202,28 @@ impl End {
             }
             Operation::SetMode(SetMode {
                 read_mode,
-                wait_mode: WaitMode::Wait,
-            }) => self.stream().set_read_mode((*read_mode).into())?,
+                wait_mode,
+            }) => self.stream().set_modes((*read_mode).into(), *wait_mode)?,
+            Operation::CancelIo => match self {
+                Self::Server(server) => server.cancel_io()?,
+                Self::Client(_) | Self::Reader(_) | Self::Writer(_) => {
+                    self.stream().cancel_io()?;
+                }
+            },
             Operation::Info => return self.tell(),
-            Operation::SetMode(SetMode {
-                wait_mode: WaitMode::NoWait,
-                ..
-            })
-            | Operation::Create(_)
+            Operation::LocalInfo => return self.tell_local(),
+            Operation::Granted => {
+                let access = format!("0x{:08X}", self.stream().granted_access());
+                let facts = Facts::default().with("access", access);
+                return Ok(Outcome::Told { data: None, facts });
+            }
+            Operation::Name => return self.name(suffix),
+            Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
+            | Operation::Clone { .. }
+            | Operation::ClientSession
+            | Operation::ServerSession
             | Operation::Call { .. }
             | Operation::Wait { .. }
             | Operation::ClientProcess
@@ -207,6 +231,27 @@ impl End {
             | Operation::Kill => return Err(Failure::Inexpressible),
         }
         Ok(Outcome::Done)
+    }
+
+    fn try_clone(&self) -> Result<Self, Failure> {
+        Ok(match self {
+            Self::Server(server) => Self::Server(server.try_clone()?),
+            Self::Client(client) => Self::Client(client.try_clone()?),
+            Self::Reader(reader) => Self::Reader(reader.try_clone()?),
+            Self::Writer(writer) => Self::Writer(writer.try_clone()?),
+        })
+    }
+
+    /// The name without what makes it the case's own.
+    fn name(&self, suffix: &str) -> Result<Outcome, Failure> {
+        let name = match self {
+            Self::Server(server) => server.name().as_str(),
+            Self::Client(client) => client.name(),
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        };
+        let name = name.strip_suffix(&format!("-{suffix}")).unwrap_or(name);
+        let facts = Facts::default().with("name", name);
+        Ok(Outcome::Told { data: None, facts })
     }
 
     fn stream(&self) -> &PipeStream {
@@ -271,24 +316,75 @@ impl End {
             Self::Reader(_) | Self::Writer(_) => None,
         };
         let mut facts = Facts::default()
-            .with(
-                "end",
-                if info.end == PipeEnd::Server {
-                    "server"
-                } else {
-                    "client"
-                },
-            )
+            .with("end", which(info.end))
             .with("type", mode(info.mode))
             .with("in", info.in_buffer_size)
             .with("out", info.out_buffer_size)
             .with("max", info.max_instances)
             .with("read", mode(self.stream().read_mode()))
-            .with("wait", "yes");
+            .with(
+                "wait",
+                match self.stream().wait_mode() {
+                    WaitMode::Wait => "yes",
+                    WaitMode::NoWait => "no",
+                },
+            );
         if let Some(instances) = instances {
             facts = facts.with("instances", instances);
         }
         Ok(Outcome::Told { data: None, facts })
+    }
+
+    fn tell_local(&self) -> Result<Outcome, Failure> {
+        let info = match self {
+            Self::Server(server) => server.local_info()?,
+            Self::Client(client) => client.local_info()?,
+            Self::Reader(reader) => reader.local_info()?,
+            Self::Writer(writer) => writer.local_info()?,
+        };
+        let facts = Facts::default()
+            .with("end", which(info.end))
+            .with("type", mode(info.mode))
+            .with(
+                "direction",
+                match info.direction {
+                    Direction::Inbound => "inbound",
+                    Direction::Outbound => "outbound",
+                    Direction::Duplex => "duplex",
+                },
+            )
+            .with("max", info.max_instances)
+            .with("instances", info.instances)
+            .with("in", info.in_buffer_size)
+            .with("out", info.out_buffer_size)
+            .with("readable", info.read_data_available)
+            .with("room", info.write_quota_available)
+            .with(
+                "state",
+                match info.state {
+                    EndState::Listening => "listening",
+                    EndState::Connected => "connected",
+                    EndState::Closing => "closing",
+                    EndState::Disconnected => "disconnected",
+                },
+            );
+        Ok(Outcome::Told { data: None, facts })
+    }
+
+    fn client_session(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.client_session_id()?,
+            Self::Client(client) => client.client_session_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        })
+    }
+
+    fn server_session(&self) -> Result<u32, Failure> {
+        Ok(match self {
+            Self::Server(server) => server.server_session_id()?,
+            Self::Client(client) => client.server_session_id()?,
+            Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
+        })
     }
 
     fn client_process(&self) -> Result<u32, Failure> {
@@ -308,6 +404,10 @@ impl End {
     }
 }
 
+fn session(result: Result<u32, Failure>) -> Answer {
+    result.map_or_else(Failure::into_answer, Answer::Session)
+}
+
 fn process(result: Result<u32, Failure>) -> Answer {
     result.map_or_else(Failure::into_answer, Answer::Process)
 }
@@ -324,6 +424,14 @@ fn mode(mode: PipeMode) -> &'static str {
     match ReadMode::from(mode) {
         ReadMode::Byte => "byte",
         ReadMode::Message => "message",
+    }
+}
+
+fn which(end: PipeEnd) -> &'static str {
+    if end == PipeEnd::Server {
+        "server"
+    } else {
+        "client"
     }
 }
 

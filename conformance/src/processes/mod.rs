@@ -1,4 +1,5 @@
-//! Real processes: one holds all server ends, each other actor lives in one of its own.
+//! Real ends, in processes of their own: all in one, or one process for all that are called server
+//! and one for each other actor.
 //!
 //! The processes are this program again, as [workers](work); the driver sends each the steps of
 //! its actors. A worker does every operation in a thread of its own, so that any can wait.
@@ -20,6 +21,8 @@ use child::Worker;
 
 mod ends;
 
+mod lacks;
+
 mod still;
 
 mod wire;
@@ -31,6 +34,7 @@ pub use worker::work;
 /// The driver of real processes, over the blocking interface of `ntpipe`.
 #[derive(Debug)]
 pub struct Processes {
+    layout: Layout,
     program: PathBuf,
     /// Where the names live; made for the first case.
     directory: Option<PathBuf>,
@@ -38,10 +42,21 @@ pub struct Processes {
     deadline: Instant,
     /// By the process of their actors.
     workers: BTreeMap<Label, Worker>,
-    /// The processes of this case, the dead ones too.
-    ids: BTreeMap<u32, Label>,
+    /// The processes of this case, the dead ones too, and the actors in them.
+    ids: BTreeMap<u32, Vec<Label>>,
     operations: BTreeMap<Tag, Id>,
+    /// Something may still happen because of the steps before.
+    stirred: bool,
     next: u64,
+}
+
+/// Who lives in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Everybody.
+    Together,
+    /// Nobody but those that share it by their [names](Label::process).
+    Apart,
 }
 
 /// An operation, and the process that does it.
@@ -53,8 +68,9 @@ struct Id {
 
 impl Processes {
     /// A driver without any process yet; `program` is this crate's.
-    pub fn new(program: &Path) -> Self {
+    pub fn new(program: &Path, layout: Layout) -> Self {
         Self {
+            layout,
             program: program.to_owned(),
             directory: None,
             case: 0,
@@ -62,19 +78,24 @@ impl Processes {
             workers: BTreeMap::new(),
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
+            stirred: false,
             next: 0,
         }
     }
 
     /// Begins the operation of a step in the actor's process, which is started if need be.
-    fn begin(&mut self, process: Label, step: &Step) -> Result<Id, Trouble> {
+    fn begin(&mut self, actor: &Label, step: &Step) -> Result<Id, Trouble> {
+        let process = self.process(actor);
         if !self.workers.contains_key(&process) {
             let directory = (self.directory.as_deref())
                 .ok_or_else(|| Trouble("no case has begun".to_owned()))?;
             let worker = Worker::start(&self.program, directory, &self.case.to_string())
                 .map_err(|error| Trouble(format!("no worker can be started: {error}")))?;
-            self.ids.insert(worker.id(), process.clone());
             self.workers.insert(process.clone(), worker);
+        }
+        if let Some(worker) = self.workers.get(&process) {
+            let actors = self.ids.entry(worker.id()).or_default();
+            actors.push(actor.process());
         }
         let id = Id {
             process,
@@ -89,8 +110,8 @@ impl Processes {
     }
 
     /// What has become of an operation, when it has finished or nothing moves any more.
-    fn outcome(&mut self, id: &Id, patience: Patience) -> Result<Outcome, Trouble> {
-        let request = match patience {
+    fn outcome(&mut self, id: &Id, step: &Step) -> Result<Outcome, Trouble> {
+        let request = match step.patience() {
             Patience::Long => Request::Await(id.number),
             Patience::Brief => {
                 self.settle()?;
@@ -100,13 +121,31 @@ impl Processes {
         let answer = self.exchange(id, &request)?;
         match &answer {
             Answer::Outcome(outcome) => Ok(outcome.clone()),
-            Answer::Process(number) => match self.ids.get(number) {
-                Some(label) => Ok(Outcome::Process(label.clone())),
-                None => Err(Trouble(format!("process {number} is none of this case"))),
-            },
+            Answer::Process(number) => self.whose(*number, step),
+            Answer::Session(number) => session(*number, step),
             Answer::Begun | Answer::Moving | Answer::Still(_) | Answer::Trouble(_) => {
                 Err(unexpected(&answer))
             }
+        }
+    }
+
+    /// The actor whose process has this number; of several the one that the step is about.
+    fn whose(&self, number: u32, step: &Step) -> Result<Outcome, Trouble> {
+        let actors = self.ids.get(&number).map_or(&[][..], Vec::as_slice);
+        let meant = |label: &&Label| step.expected.0 == Outcome::Process((*label).clone());
+        let actor = actors.iter().find(meant).or_else(|| actors.first());
+        match actor {
+            Some(actor) => Ok(Outcome::Process(actor.clone())),
+            None => Err(Trouble(format!("process {number} is none of this case"))),
+        }
+    }
+
+    /// The process in which an actor lives, under the name of one that lives there.
+    fn process(&self, actor: &Label) -> Label {
+        let process = actor.process();
+        match self.layout {
+            Layout::Apart => process,
+            Layout::Together => self.workers.keys().next().cloned().unwrap_or(process),
         }
     }
 
@@ -155,6 +194,16 @@ impl Processes {
         id.ok_or_else(|| Trouble(format!("nothing is called {tag}")))
     }
 
+    /// Ends the call of the operation's thread.
+    fn cancel(&mut self, tag: &Tag) -> Result<Outcome, Trouble> {
+        let id = self.id(tag)?;
+        let answer = self.exchange(&id, &Request::Cancel(id.number))?;
+        let Answer::Outcome(outcome) = answer else {
+            return Err(unexpected(&answer));
+        };
+        Ok(outcome)
+    }
+
     fn kill(&mut self, process: &Label) -> Result<Outcome, Trouble> {
         match self.workers.remove(process) {
             Some(worker) => drop(worker),
@@ -168,7 +217,14 @@ impl Processes {
 
 impl Driver for Processes {
     fn name(&self) -> &'static str {
-        "processes"
+        match self.layout {
+            Layout::Together => "same-process",
+            Layout::Apart => "processes",
+        }
+    }
+
+    fn lacks(&self, step: &Step) -> Option<&'static str> {
+        lacks::lacks(self.layout, step)
     }
 
     fn start(&mut self) -> Result<(), Trouble> {
@@ -182,34 +238,35 @@ impl Driver for Processes {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        let (id, patience) = match &step.action {
+        // What the steps before set free happens before this one.
+        if self.stirred && !step.at_once {
+            self.settle()?;
+        }
+        self.stirred = !self.operations.is_empty() || parts(step);
+        let id = match &step.action {
             Action::Begin {
                 actor,
                 operation: Operation::Kill,
                 ..
             } => return self.kill(&actor.process()),
             Action::Begin { tag, actor, .. } => {
-                let id = self.begin(actor.process(), step)?;
+                let id = self.begin(actor, step)?;
                 if let Some(tag) = tag {
                     self.operations.insert(tag.clone(), id.clone());
                 }
-                (id, step.patience())
+                id
             }
-            Action::Check(tag) => (self.id(tag)?, step.patience()),
-            Action::Cancel(tag) => return Err(Trouble(format!("{tag} cannot be cancelled"))),
+            Action::Check(tag) => self.id(tag)?,
+            Action::Cancel(tag) => return self.cancel(tag),
         };
-        let outcome = self.outcome(&id, patience)?;
-        // What the step set free in other processes happens before the next one.
-        if !self.operations.is_empty() {
-            self.settle()?;
-        }
-        Ok(outcome)
+        self.outcome(&id, step)
     }
 
     fn finish(&mut self) {
         self.workers.clear();
         self.ids.clear();
         self.operations.clear();
+        self.stirred = false;
     }
 }
 
@@ -233,6 +290,27 @@ fn make_directory() -> io::Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whose session this is: the workers all have this process's, whoever the step is about.
+fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
+    let text = fs::read_to_string("/proc/self/sessionid").unwrap_or_default();
+    // A process that no login has started has the largest number there, and 0 as on Windows.
+    let own = text.trim().parse().ok().filter(|id| *id != u32::MAX);
+    match (&step.expected.0, own.unwrap_or(0) == number) {
+        (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
+        _ => Err(Trouble(format!("the session is {number}"))),
+    }
+}
+
+/// Whether a step ends a connection, of which the other end's process hears a moment later.
+fn parts(step: &Step) -> bool {
+    match &step.action {
+        Action::Begin { operation, .. } => {
+            matches!(operation, Operation::Close | Operation::Call { .. })
+        }
+        Action::Check(_) | Action::Cancel(_) => false,
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) enum Request {
     Await(u64),
     /// Answer at once what has become of the operation.
     Ask(u64),
+    /// End the call of the operation's thread.
+    Cancel(u64),
     /// Tell whether anything moves.
     Look,
 }
@@ -29,6 +31,8 @@ pub(super) enum Answer {
     Outcome(Outcome),
     /// An operation returned the id of a process.
     Process(u32),
+    /// An operation returned the id of a session.
+    Session(u32),
     /// Some thread runs.
     Moving,
     /// Every thread is blocked; two equal answers mean that none has run in between.
@@ -43,6 +47,7 @@ impl fmt::Display for Request {
             Self::Begin(number, step) => write!(f, "begin {number} {step}"),
             Self::Await(number) => write!(f, "await {number}"),
             Self::Ask(number) => write!(f, "ask {number}"),
+            Self::Cancel(number) => write!(f, "cancel {number}"),
             Self::Look => f.write_str("look"),
         }
     }
@@ -59,6 +64,7 @@ impl Request {
             }
             "await" => Self::Await(rest.parse().ok()?),
             "ask" => Self::Ask(rest.parse().ok()?),
+            "cancel" => Self::Cancel(rest.parse().ok()?),
             "look" => Self::Look,
             _ => return None,
         })
@@ -70,6 +76,7 @@ impl fmt::Display for Answer {
         match self {
             Self::Begun => f.write_str("begun"),
             Self::Process(id) => write!(f, "process {id}"),
+            Self::Session(id) => write!(f, "session {id}"),
             Self::Moving => f.write_str("moving"),
             Self::Still(threads) => write!(f, "still {threads}"),
             Self::Trouble(message) => write!(f, "trouble {}", message.replace('\n', " ")),
@@ -106,6 +113,7 @@ impl Answer {
         let outcome = match verb {
             "begun" => return Some(Self::Begun),
             "process" => return rest.parse().ok().map(Self::Process),
+            "session" => return rest.parse().ok().map(Self::Session),
             "moving" => return Some(Self::Moving),
             "still" => return Some(Self::Still(rest.to_owned())),
             "trouble" => return Some(Self::Trouble(rest.to_owned())),
@@ -161,6 +169,7 @@ mod tests {
             Request::Begin(7, step),
             Request::Await(8),
             Request::Ask(9),
+            Request::Cancel(10),
             Request::Look,
         ] {
             assert_eq!(Request::parse(&request.to_string()), Some(request));
@@ -195,6 +204,7 @@ mod tests {
         for answer in [
             Answer::Begun,
             Answer::Process(1),
+            Answer::Session(u32::MAX),
             Answer::Moving,
             Answer::Still("1:2:3 4:5:6".to_owned()),
             Answer::Trouble("no such end".to_owned()),

@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use ntpipe::{Canceller, IoErrorExt};
+
 use super::ends::{End, perform};
 use super::still::look;
 use super::wire::{Answer, Request};
@@ -22,6 +24,7 @@ pub fn work(suffix: &str) -> io::Result<()> {
         suffix: suffix.to_owned(),
         ends: Ends::default(),
         operations: BTreeMap::new(),
+        cancellers: BTreeMap::new(),
     };
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -50,6 +53,8 @@ struct Worker {
     suffix: String,
     ends: Ends,
     operations: BTreeMap<u64, Progress>,
+    /// What ends the calls of the operations' threads.
+    cancellers: BTreeMap<u64, Canceller>,
 }
 
 enum Progress {
@@ -63,6 +68,7 @@ impl Worker {
             Some(Request::Begin(number, step)) => self.begin(number, &step),
             Some(Request::Await(number)) => self.progress(number).map(Progress::wait),
             Some(Request::Ask(number)) => self.progress(number).map(Progress::ask),
+            Some(Request::Cancel(number)) => self.cancel(number),
             Some(Request::Look) => match look() {
                 Ok(Some(threads)) => Ok(Answer::Still(threads)),
                 Ok(None) => Ok(Answer::Moving),
@@ -83,7 +89,10 @@ impl Worker {
         let end = self.end(&actor, &operation)?;
         let (sender, receiver) = mpsc::channel();
         let (ends, suffix) = (self.ends.clone(), self.suffix.clone());
+        let (tell, told) = mpsc::channel();
         let operate = move || {
+            // It is waited for.
+            let _ = tell.send(Canceller::current());
             // The end is let go before the answer: then a close by a next step closes it.
             let answer = perform(&ends, &suffix, &actor, end, &operation);
             // The driver may have lost interest.
@@ -92,6 +101,8 @@ impl Worker {
         thread::Builder::new()
             .spawn(operate)
             .map_err(|error| format!("no thread: {error}"))?;
+        let canceller = told.recv().map_err(|_| "the thread did not begin")?;
+        self.cancellers.insert(number, canceller);
         self.operations.insert(number, Progress::UnderWay(receiver));
         Ok(Answer::Begun)
     }
@@ -99,6 +110,13 @@ impl Worker {
     /// The end for an operation; a close takes it away.
     fn end(&self, actor: &Label, operation: &Operation) -> Result<Option<End>, String> {
         let mut ends = self.ends.lock();
+        if let Operation::Clone { of } = operation {
+            return match (ends.get(of), ends.contains_key(actor)) {
+                (Some(end), false) => Ok(Some(end.clone())),
+                (None, _) => Err(format!("{of} is not open")),
+                (Some(_), true) => Err(format!("{actor} is already open")),
+            };
+        }
         let end = if *operation == Operation::Close {
             ends.remove(actor)
         } else {
@@ -108,6 +126,18 @@ impl Worker {
             (true, None) => Err(format!("{actor} is not open")),
             (false, Some(_)) => Err(format!("{actor} is already open")),
             (_, end) => Ok(end),
+        }
+    }
+
+    fn cancel(&self, number: u64) -> Result<Answer, String> {
+        let canceller = self.cancellers.get(&number);
+        let canceller = canceller.ok_or_else(|| format!("there is no operation {number}"))?;
+        match canceller.cancel() {
+            Ok(()) => Ok(Answer::Outcome(Outcome::Done)),
+            Err(error) => match error.win32() {
+                Some(code) => Ok(Answer::Outcome(Outcome::Failed(code))),
+                None => Err(error.to_string()),
+            },
         }
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod call;
 mod connect;
 mod demo;
@@ -40,6 +41,9 @@ enum Command {
     Call(call::Call),
     List(list::List),
     Info(info::Info),
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchPeer(bench::peer::BenchPeer),
     #[command(hide = true)]
     DemoPeer(demo::peer::DemoPeer),
 }
@@ -53,6 +57,8 @@ impl Command {
             Self::Call(call) => call.run(),
             Self::List(list) => list.run(),
             Self::Info(info) => info.run(),
+            Self::Bench(bench) => bench.run(),
+            Self::BenchPeer(peer) => peer.run(),
             Self::DemoPeer(peer) => peer.run(),
         }
     }
@@ -70,6 +76,8 @@ const AFTER_HELP: &str = r"Exit codes:
 Environment:
   NTPIPE_DIR  the directory that holds the names; otherwise /run/ntpipe if it exists,
               $XDG_RUNTIME_DIR/ntpipe, or ntpipe-UID among the temporary files
+  NTPIPE_SPIN_US  how long a call may look for its peer before it sleeps, in microseconds; 0 to
+              sleep at once; otherwise measured
 
 Examples:
   ntpipe demo                             does it work here? sends files both ways, checks them

@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ntpipe_proto::{Access, Error, Operation, PipeName, ReadMode, WaitTimeout};
+use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
-use crate::options::{PipeEnd, PipeInfo};
+use crate::canceller::Blocked;
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::parts::PipeParts;
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
@@ -84,6 +85,15 @@ impl NamedPipeClient {
         }
     }
 
+    /// The modes of this end and the number of instances, at once.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances).
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.modes(), self.instances()?))
+    }
+
     /// The process that opened this end.
     ///
     /// # Errors
@@ -91,7 +101,7 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeClientProcessId")]
     pub fn client_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ClientId)?;
-        Ok(self.end.own_pid)
+        Ok(self.end.own.pid)
     }
 
     /// The process that created the instance; it is remembered after that has closed its end.
@@ -101,7 +111,42 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeServerProcessId")]
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ServerId)?;
-        Ok(self.end.server_pid)
+        Ok(self.end.server.pid)
+    }
+
+    /// The session of the process that opened this end, at that time.
+    ///
+    /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeClientSessionId")]
+    pub fn client_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ClientId)?;
+        Ok(self.end.own.session)
+    }
+
+    /// The session of the process that created the instance, at the time of the open. See
+    /// [`client_session_id`](Self::client_session_id).
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_NOT_CONNECTED` (233): the server has disconnected this client.
+    #[doc(alias = "GetNamedPipeServerSessionId")]
+    pub fn server_session_id(&self) -> io::Result<u32> {
+        self.check(Operation::ServerId)?;
+        Ok(self.end.server.session)
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances); `ERROR_INVALID_DATA` (13): the server's shared memory
+    /// contradicts itself.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.queue_info()?;
+        let (info, direction) = (self.info()?, self.end.opened.direction);
+        Ok(LocalInfo::new(info, direction, self.instances()?, queues))
     }
 
     /// Another handle for the same end: modes, timeouts and data are shared.
@@ -237,6 +282,7 @@ impl Write for &NamedPipeClient {
 /// - `ERROR_ACCESS_DENIED` (5): it belongs to another user.
 /// - `ERROR_SEM_TIMEOUT` (121): the time is up, or the owner, perhaps a stopped process, does not
 ///   answer for 5 seconds more.
+/// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](crate::Canceller) the call.
 /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many clients wait already, or say nothing.
 /// - `ERROR_NOT_SUPPORTED` (50): the pipe is on another machine.
 #[doc(alias = "WaitNamedPipe")]
@@ -271,18 +317,44 @@ pub fn call(
     reply: &mut [u8],
     timeout: Option<Duration>,
 ) -> io::Result<ReadInfo> {
-    let name = PipeName::from_os_str(addr.as_ref())?;
+    call_by(addr.as_ref(), request, reply, timeout, None)
+}
+
+/// As [`call`], for at most `timeout` in all: it is for the reply too.
+///
+/// # Errors
+/// As [`call`]; `ERROR_SEM_TIMEOUT` (121) when the time is up.
+pub fn call_timeout(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ReadInfo> {
+    let deadline = Instant::now().checked_add(timeout);
+    call_by(addr.as_ref(), request, reply, Some(timeout), deadline)
+}
+
+fn call_by(
+    addr: &OsStr,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+) -> io::Result<ReadInfo> {
+    let name = PipeName::from_os_str(addr)?;
     let access = Access::GENERIC_READ | Access::GENERIC_WRITE;
+    let _blocked = Blocked::enter_several();
     let client = match NamedPipeClient::open(&name, access) {
         Ok(client) => client,
+        Err(error) if error.win32() == Some(Error::OPERATION_ABORTED) => return Err(error),
         // Any failure is worth one wait and one more attempt (reference 1.12).
         Err(_) => {
             wait(addr, timeout)?;
             NamedPipeClient::open(&name, access)?
         }
     };
-    client.set_mode(ReadMode::Message)?;
-    client.transact(request, reply)
+    client.set_read_mode(PipeMode::Message)?;
+    Ok(client.transact_until(request, reply, deadline)?)
 }
 
 /// What [`list`] and [`info`] tell about a name.

@@ -34,11 +34,18 @@
 //! In the first that applies of `$NTPIPE_DIR`, `/run/ntpipe` (if it exists),
 //! `$XDG_RUNTIME_DIR/ntpipe`, and `ntpipe-UID` among the temporary files. A name dies with the
 //! process that owns it.
+//!
+//! # Waiting
+//!
+//! A call that has to wait looks for its peer for a moment before it sleeps: at most 100
+//! microseconds, usually about twice what waking a sleeping thread costs on the machine.
+//! `NTPIPE_SPIN_US` in the environment sets another limit, in microseconds; 0 means to sleep at once.
 // Loom's test takes in the few files that it can model by itself.
 #![cfg(not(loom))]
 #![deny(unsafe_code)]
 
 pub mod anonymous;
+mod canceller;
 mod client;
 mod listener;
 mod options;
@@ -52,10 +59,13 @@ mod shared;
 mod stream;
 mod sys;
 
-pub use client::{NamedPipeClient, PipeEntry, call, info, list, wait};
+pub use canceller::Canceller;
+pub use client::{NamedPipeClient, PipeEntry, call, call_timeout, info, list, wait};
 pub use listener::Listener;
-pub use ntpipe_proto::{Direction, Error, IoErrorExt, PipeName};
-pub use options::{ClientOptions, PipeEnd, PipeInfo, PipeMode, ServerOptions};
+pub use ntpipe_proto::{Direction, EndState, Error, IoErrorExt, PipeName, WaitMode};
+pub use options::{
+    ClientOptions, HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode, ServerOptions,
+};
 pub use parts::PipeParts;
 pub use pipe::{PeekInfo, ReadInfo};
 pub use server::NamedPipeServer;

@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::{EndState, Error, PipeName};
 
+use crate::canceller::{Blocked, Wake};
 use crate::options::ServerOptions;
 use crate::server::NamedPipeServer;
 use crate::service::server_end::ServerEnd;
@@ -89,18 +91,37 @@ impl Listener {
     /// handed out like a connection. Several threads may accept at a time.
     ///
     /// # Errors
-    /// - `ERROR_OPERATION_ABORTED` (995): the listener is [closed](Self::close).
+    /// - `ERROR_OPERATION_ABORTED` (995): the listener is [closed](Self::close), or another thread
+    ///   [cancelled](crate::Canceller) the call.
     /// - `ERROR_INVALID_HANDLE` (6): this process is a fork of the one that made the listener.
     /// - What [`ServerOptions::create`] returns, if no instance was left and none can be created;
     ///   a later call tries again.
     pub fn accept(&self) -> io::Result<NamedPipeServer> {
+        self.accept_by(None)
+    }
+
+    /// As [`accept`](Self::accept), for at most `timeout`.
+    ///
+    /// # Errors
+    /// As `accept`; `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    pub fn accept_timeout(&self, timeout: Duration) -> io::Result<NamedPipeServer> {
+        self.accept_by(Instant::now().checked_add(timeout))
+    }
+
+    fn accept_by(&self, deadline: Option<Instant>) -> io::Result<NamedPipeServer> {
         if !self.shared.is_ours() {
             return Err(Error::INVALID_HANDLE.into());
         }
+        let blocked = Blocked::enter(|| Arc::clone(&self.shared));
         loop {
-            let instance = self.shared.oldest()?;
-            // What came of it, the instance's state tells.
-            let _ = instance.connect();
+            let instance = self.shared.oldest(&blocked, deadline)?;
+            match instance.await_client(deadline) {
+                Err(error) if error == Error::SEM_TIMEOUT || error == Error::OPERATION_ABORTED => {
+                    return Err(error.into());
+                }
+                // What came of it, the instance's state tells.
+                Ok(()) | Err(_) => {}
+            }
             if let Some(connected) = self.shared.hand_out(instance)? {
                 return Ok(connected);
             }
@@ -146,7 +167,7 @@ impl fmt::Debug for Listener {
 
 impl Shared {
     /// The instance that has listened longest; waits for one to come back if all are out.
-    fn oldest(&self) -> io::Result<NamedPipeServer> {
+    fn oldest(&self, blocked: &Blocked, deadline: Option<Instant>) -> io::Result<NamedPipeServer> {
         let mut state = lock(&self.state);
         loop {
             if state.closed {
@@ -161,10 +182,18 @@ impl Shared {
                 state.listening.push_back(anew);
                 continue;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            blocked.check()?;
+            let Some(at) = deadline else {
+                let woken = self.changed.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::SEM_TIMEOUT.into());
+            }
+            let woken = self.changed.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -229,6 +258,15 @@ impl Shared {
     }
 }
 
+impl Wake for Shared {
+    fn wake(&self) {
+        // Who does not wait yet has this lock, and looks before it waits.
+        let state = lock(&self.state);
+        self.changed.notify_all();
+        drop(state);
+    }
+}
+
 impl Home {
     /// The last handle of an instance was dropped: it is closed, and if nothing listens another
     /// takes its place in the same moment, so that the name lives on.
@@ -242,7 +280,12 @@ impl Home {
         state.out = state.out.saturating_sub(1);
         let wanted = !state.closed && state.listening.is_empty();
         match wanted.then(|| end.replace()) {
-            Some(Ok(successor)) => shared.put_back(&mut state, NamedPipeServer::new(successor)),
+            Some(Ok(successor)) => {
+                successor
+                    .stream
+                    .begin_with(shared.options.initial_wait_mode());
+                shared.put_back(&mut state, NamedPipeServer::new(successor));
+            }
             Some(Err(_)) | None => end.close(),
         }
         // Who waits for one to come back may have to create it.

@@ -5,13 +5,16 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{
-    Access, DefaultTimeout, Direction, End, Error, FirstInstance, InstanceOptions, MaxInstances,
-    PipeName, PipeType, Quotas, ReadMode, ServerMode, WaitMode, WaitTimeout,
+    Access, DefaultTimeout, Direction, End, EndState, Error, FirstInstance, InstanceOptions,
+    MaxInstances, PipeName, PipeState, PipeType, Quotas, ReadMode, ServerMode, WaitMode,
+    WaitTimeout,
 };
 
+use crate::canceller::Blocked;
 use crate::client::{self, NamedPipeClient};
 use crate::server::NamedPipeServer;
 use crate::service::owner::Owner;
+use crate::stream::QueueInfo;
 
 /// Whether a pipe, or a read, keeps the boundaries between writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +56,88 @@ pub struct PipeInfo {
     pub in_buffer_size: u32,
 }
 
+/// What `GetNamedPipeHandleState` tells of one end of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandleState {
+    /// Whether reads of this end return single messages or bytes.
+    pub read_mode: PipeMode,
+    /// Whether calls of this end wait.
+    pub wait_mode: WaitMode,
+    /// How many instances the name has now; 0 for a client whose server has closed its end
+    /// (observed 8.20).
+    pub instances: u32,
+}
+
+impl HandleState {
+    pub(crate) fn new(modes: PipeState, instances: u32) -> Self {
+        Self {
+            read_mode: modes.read_mode.into(),
+            wait_mode: modes.wait_mode,
+            instances,
+        }
+    }
+}
+
+/// What `FilePipeLocalInformation` tells of one end of a pipe (observed 8.19 to 8.22). Type,
+/// direction, instances and buffer sizes are the same from both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalInfo {
+    /// The pipe's type.
+    pub mode: PipeMode,
+    /// Which way data flows.
+    #[doc(alias = "NamedPipeConfiguration")]
+    pub direction: Direction,
+    /// How many instances the name can have; 255 for any number.
+    pub max_instances: u32,
+    /// How many it has now; 0 for a client whose server has closed its end.
+    pub instances: u32,
+    /// The buffer size of what the server reads.
+    #[doc(alias = "InboundQuota")]
+    pub in_buffer_size: u32,
+    /// The bytes that this end can read.
+    pub read_data_available: u32,
+    /// The buffer size of what the server writes.
+    #[doc(alias = "OutboundQuota")]
+    pub out_buffer_size: u32,
+    /// How much of the buffer that this end writes is free. Reads that wait at the other end take of
+    /// it as unread bytes do (reference 2.5).
+    pub write_quota_available: u32,
+    /// The state of the instance, as this end sees it.
+    #[doc(alias = "NamedPipeState")]
+    pub state: EndState,
+    /// The end that was asked.
+    pub end: PipeEnd,
+}
+
+impl LocalInfo {
+    pub(crate) fn new(
+        info: PipeInfo,
+        direction: Direction,
+        instances: u32,
+        queues: QueueInfo,
+    ) -> Self {
+        let low = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let written = match info.end {
+            PipeEnd::Server => info.out_buffer_size,
+            PipeEnd::Client => info.in_buffer_size,
+        };
+        Self {
+            mode: info.mode,
+            direction,
+            max_instances: info.max_instances,
+            instances,
+            in_buffer_size: info.in_buffer_size,
+            read_data_available: low(queues.available),
+            out_buffer_size: info.out_buffer_size,
+            write_quota_available: queues.free.map_or(written, low),
+            state: queues.state,
+            end: info.end,
+        }
+    }
+}
+
 /// How to create an instance of a named pipe.
 ///
 /// ```
@@ -73,6 +158,7 @@ pub struct ServerOptions {
     outbound: bool,
     pipe_type: PipeType,
     read_mode: ReadMode,
+    wait_mode: WaitMode,
     first: bool,
     max_instances: u32,
     out_buffer_size: u32,
@@ -90,6 +176,7 @@ impl ServerOptions {
             outbound: true,
             pipe_type: PipeType::Byte,
             read_mode: ReadMode::Byte,
+            wait_mode: WaitMode::Wait,
             first: false,
             max_instances: 255,
             out_buffer_size: 65536,
@@ -102,12 +189,12 @@ impl ServerOptions {
     ///
     /// # Errors
     /// `ERROR_INVALID_PARAMETER` (87): unknown bits, no direction, or message read mode on a byte
-    /// pipe. `ERROR_NOT_SUPPORTED` (50): `PIPE_NOWAIT`, or rights that need a security descriptor.
+    /// pipe. `ERROR_NOT_SUPPORTED` (50): rights that need a security descriptor.
     #[doc(alias = "CreateNamedPipe")]
     pub fn from_flags(open_mode: u32, pipe_mode: u32) -> io::Result<Self> {
         let mode = ServerMode::from_flags(open_mode, pipe_mode)?;
         let rights = mode.extra_access.without(Access::WRITE_OWNER);
-        if mode.wait_mode == WaitMode::NoWait || !rights.is_empty() {
+        if !rights.is_empty() {
             return Err(Error::NOT_SUPPORTED.into());
         }
         Ok(Self {
@@ -115,6 +202,7 @@ impl ServerOptions {
             outbound: mode.direction.server_writes(),
             pipe_type: mode.pipe_type,
             read_mode: mode.read_mode,
+            wait_mode: mode.wait_mode,
             first: mode.first_instance,
             ..Self::new()
         })
@@ -130,6 +218,16 @@ impl ServerOptions {
     /// The server end's read mode alone.
     pub fn read_mode(&mut self, mode: PipeMode) -> &mut Self {
         self.read_mode = mode.into();
+        self
+    }
+
+    /// Whether calls of the server end wait; the client chooses for itself. See
+    /// [`PipeStream::set_wait_mode`](crate::PipeStream::set_wait_mode).
+    ///
+    /// A [`Listener`](crate::Listener) waits for clients all the same.
+    #[doc(alias = "PIPE_NOWAIT")]
+    pub fn wait_mode(&mut self, mode: WaitMode) -> &mut Self {
+        self.wait_mode = mode;
         self
     }
 
@@ -206,9 +304,14 @@ impl ServerOptions {
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {
         let name = PipeName::from_os_str(addr.as_ref())?;
         let (options, read_mode) = self.for_instance()?;
-        Ok(NamedPipeServer::new(Owner::create(
-            &name, &options, read_mode,
-        )?))
+        let end = Owner::create(&name, &options, read_mode)?;
+        end.stream.begin_with(self.wait_mode);
+        Ok(NamedPipeServer::new(end))
+    }
+
+    /// Whether calls of the server end wait at first.
+    pub(crate) fn initial_wait_mode(&self) -> WaitMode {
+        self.wait_mode
     }
 
     /// What the owner of the name needs to know, and the server end's read mode.
@@ -251,6 +354,7 @@ impl Default for ServerOptions {
 pub struct ClientOptions {
     read: bool,
     write: bool,
+    access: Option<Access>,
     mode: PipeMode,
 }
 
@@ -261,6 +365,7 @@ impl ClientOptions {
         Self {
             read: true,
             write: true,
+            access: None,
             mode: PipeMode::Byte,
         }
     }
@@ -276,6 +381,32 @@ impl ClientOptions {
     #[doc(alias = "GENERIC_WRITE")]
     pub fn write(&mut self, allowed: bool) -> &mut Self {
         self.write = allowed;
+        self
+    }
+
+    /// The rights to ask for, as `CreateFile`'s `dwDesiredAccess`; [`read`](Self::read) and
+    /// [`write`](Self::write) say nothing then. 0 is allowed: such an end can be asked about the pipe.
+    ///
+    /// `SYNCHRONIZE` and `FILE_READ_ATTRIBUTES` come on top (observed 1.44), and
+    /// `MAXIMUM_ALLOWED` is every right there is.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, ServerOptions};
+    ///
+    /// let _server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-access")?;
+    /// const GENERIC_READ: u32 = 0x8000_0000;
+    /// const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+    /// let client = ClientOptions::new()
+    ///     .access(GENERIC_READ | FILE_WRITE_ATTRIBUTES)
+    ///     .open(r"\\.\pipe\ntpipe-doc-access")?;
+    /// assert_eq!(client.granted_access(), 0x0012_0189);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "dwDesiredAccess")]
+    pub fn access(&mut self, rights: u32) -> &mut Self {
+        self.access = Some(Access::from_bits(rights));
         self
     }
 
@@ -311,7 +442,8 @@ impl ClientOptions {
     /// Opens the pipe, waiting up to `timeout` for an instance while all are taken.
     ///
     /// # Errors
-    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up,
+    /// `ERROR_OPERATION_ABORTED` (995) when another thread [cancels](crate::Canceller) the call.
     pub fn open_timeout(
         &self,
         addr: impl AsRef<OsStr>,
@@ -319,6 +451,7 @@ impl ClientOptions {
     ) -> io::Result<NamedPipeClient> {
         let name = PipeName::from_os_str(addr.as_ref())?;
         let deadline = Instant::now().checked_add(timeout);
+        let _blocked = Blocked::enter_several();
         loop {
             match self.open_name(&name) {
                 Err(error) if error.raw_os_error() == raw(Error::PIPE_BUSY) => {}
@@ -340,6 +473,12 @@ impl ClientOptions {
         }
         if self.write {
             access = access | Access::GENERIC_WRITE;
+        }
+        if let Some(asked) = self.access {
+            access = match asked.contains(Access::MAXIMUM_ALLOWED) {
+                true => asked.without(Access::MAXIMUM_ALLOWED) | Access::ALL_ACCESS,
+                false => asked,
+            };
         }
         let client = NamedPipeClient::open(name, access)?;
         if self.mode == PipeMode::Message {

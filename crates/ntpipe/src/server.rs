@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ntpipe_proto::{Access, EndState, NameInfo, PipeName, Quotas};
+use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode};
 
 use crate::listener::Home;
-use crate::options::{PipeEnd, PipeInfo, ServerOptions};
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, ServerOptions};
 use crate::parts::PipeParts;
 use crate::service::joined::{JoinedServer, ServerHold};
 use crate::service::server_end::ServerEnd;
@@ -58,15 +58,18 @@ impl NamedPipeServer {
     /// After [`disconnect`](Self::disconnect) the instance listens again from here on.
     ///
     /// # Errors
+    /// - `ERROR_PIPE_LISTENING` (536): no client has come yet, and this end
+    ///   [does not wait](PipeStream::set_wait_mode); the instance listens (observed 4.8, 4.9).
     /// - `ERROR_NO_DATA` (232): a client has come and left; what it wrote can still be read.
     ///   Disconnect before the next `connect`.
     /// - `ERROR_PIPE_NOT_CONNECTED` (233): another thread disconnected meanwhile.
     /// - `ERROR_BROKEN_PIPE` (109): another thread closed the end meanwhile.
+    /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call.
     /// - `ERROR_INVALID_HANDLE` (6): the end is closed, or this is a forked child.
     /// - `ERROR_NOT_SUPPORTED` (50): another process created the instance, and it has no client.
     #[doc(alias = "ConnectNamedPipe")]
     pub fn connect(&self) -> io::Result<()> {
-        self.handle.end.connect(None)?;
+        self.handle.end.connect(self.wait_mode(), None)?;
         Ok(())
     }
 
@@ -75,10 +78,14 @@ impl NamedPipeServer {
     /// # Errors
     /// As `connect`; `ERROR_SEM_TIMEOUT` (121) when the time is up.
     pub fn connect_timeout(&self, timeout: Duration) -> io::Result<()> {
-        self.handle
-            .end
-            .connect(Instant::now().checked_add(timeout))?;
+        let deadline = Instant::now().checked_add(timeout);
+        self.handle.end.connect(self.wait_mode(), deadline)?;
         Ok(())
+    }
+
+    /// As [`connect`](Self::connect), whether or not this end waits otherwise.
+    pub(crate) fn await_client(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.handle.end.connect(WaitMode::Wait, deadline).map(drop)
     }
 
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with
@@ -89,6 +96,21 @@ impl NamedPipeServer {
     #[doc(alias = "DisconnectNamedPipe")]
     pub fn disconnect(&self) -> io::Result<()> {
         Ok(self.handle.end.disconnect()?)
+    }
+
+    /// As [`PipeStream::cancel_io`], for calls of [`connect`](Self::connect) too (observed 4.11);
+    /// the instance goes on listening.
+    ///
+    /// # Errors
+    /// As [`PipeStream::cancel_io`].
+    #[doc(alias = "CancelIoEx")]
+    pub fn cancel_io(&self) -> io::Result<()> {
+        let connects = self.handle.end.cancel_connects()?;
+        if self.cancel_calls()? || connects {
+            Ok(())
+        } else {
+            Err(Error::NOT_FOUND.into())
+        }
     }
 
     /// Closes the end although there are other handles for it, as when the last one is dropped.
@@ -133,13 +155,58 @@ impl NamedPipeServer {
         Ok(self.handle.end.info()?.0.instances)
     }
 
+    /// The modes of this end and the number of instances, at once.
+    ///
+    /// # Errors
+    /// As [`instances`](Self::instances).
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.modes(), self.instances()?))
+    }
+
     /// The process that opened the client end; known until the client is disconnected.
     ///
     /// # Errors
     /// `ERROR_NOT_FOUND` (1168): there is no client.
     #[doc(alias = "GetNamedPipeClientProcessId")]
     pub fn client_process_id(&self) -> io::Result<u32> {
-        Ok(self.handle.end.client_process_id()?)
+        Ok(self.handle.end.client_ids()?.0)
+    }
+
+    /// The session of the process that opened the client end, at that time; known until the client
+    /// is disconnected.
+    ///
+    /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_FOUND` (1168): there is no client.
+    #[doc(alias = "GetNamedPipeClientSessionId")]
+    pub fn client_session_id(&self) -> io::Result<u32> {
+        Ok(self.handle.end.client_ids()?.1)
+    }
+
+    /// The session of the process that created this instance: see
+    /// [`client_session_id`](Self::client_session_id).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeServerSessionId")]
+    pub fn server_session_id(&self) -> io::Result<u32> {
+        self.check_process()?;
+        Ok(self.handle.end.server_session_id())
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end.
+    ///
+    /// # Errors
+    /// `ERROR_ACCESS_DENIED` (5): the server only writes (observed 1.42). `ERROR_INVALID_HANDLE` (6)
+    /// in a forked child. `ERROR_INVALID_DATA` (13): the client's shared memory contradicts itself.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.queue_info()?;
+        let (name, quotas) = self.handle.end.info()?;
+        let info = pipe_info(&name, quotas, PipeEnd::Server);
+        Ok(LocalInfo::new(info, name.direction, name.instances, queues))
     }
 
     /// The process that created this instance: this one, unless the end came from another
@@ -252,13 +319,18 @@ impl NamedPipeServer {
 
     /// A listening instance in the place of this one, which is closed.
     pub(crate) fn replace(&self) -> io::Result<Self> {
-        Ok(Self::new(self.handle.end.replace()?))
+        let end = self.handle.end.replace()?;
+        end.stream.begin_with(self.wait_mode());
+        Ok(Self::new(end))
     }
 
     /// A further instance of the same name.
     pub(crate) fn sibling(&self, options: &ServerOptions) -> io::Result<Self> {
+        let wait_mode = options.initial_wait_mode();
         let (options, read_mode) = options.for_instance()?;
-        Ok(Self::new(self.handle.end.sibling(&options, read_mode)?))
+        let end = self.handle.end.sibling(&options, read_mode)?;
+        end.stream.begin_with(wait_mode);
+        Ok(Self::new(end))
     }
 }
 

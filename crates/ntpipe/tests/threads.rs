@@ -313,6 +313,28 @@ fn a_write_that_times_out_takes_its_unread_rest_back() {
 }
 
 #[test]
+fn a_write_that_times_out_lets_the_one_behind_it_complete() {
+    with_pair(this_test!(), |server, client| {
+        for n in 0..3 {
+            let time = Some(Duration::from_millis(50));
+            server.set_write_timeout(time).unwrap();
+            let late = bytes(n, 60);
+            let ended = asleep(
+                || server.write_message(&[9; 200]),
+                || {
+                    server.set_write_timeout(None).unwrap();
+                    assert_eq!(server.write_message(&late).unwrap(), 60);
+                },
+            );
+            assert_eq!(code(ended), 121);
+            let mut buf = [0; 100];
+            assert_eq!(client.read_message(&mut buf).unwrap().len, 60);
+            assert_eq!(buf[..60], late);
+        }
+    });
+}
+
+#[test]
 fn an_end_lives_as_long_as_one_of_its_handles() {
     with_pair(this_test!(), |server, client| {
         let (server2, client2) = (server.try_clone().unwrap(), client.try_clone().unwrap());

@@ -15,7 +15,8 @@ use super::region::Region;
 use super::roster::Roster;
 use super::spin::{Pace, Spin};
 use crate::primitive::full_fence;
-use crate::sys::{cpu, shm};
+use crate::sys::cpu;
+use crate::sys::shm::{self, MemoryId};
 
 /// This end's memory, before the peer's is known.
 #[derive(Debug)]
@@ -240,6 +241,21 @@ impl Link {
             state::DISCONNECTED => Peer::Disconnected,
             _ => Peer::Corrupt,
         }
+    }
+
+    /// Which memory this end has.
+    pub(crate) fn own_id(&self) -> MemoryId {
+        self.own.id()
+    }
+
+    /// Which memory the peer has.
+    pub(crate) fn peer_id(&self) -> MemoryId {
+        self.peer.id()
+    }
+
+    /// Whether the other is the other end of this connection, in this process too.
+    pub(crate) fn is_peer_of(&self, other: &Self) -> bool {
+        self.own_id() == other.peer_id() && self.peer_id() == other.own_id()
     }
 
     /// The peer has lied: the connection is dead for good. Returns the error to report.

@@ -20,3 +20,5 @@ mod spin;
 pub(crate) use bell::Trust;
 pub(crate) use link::{Capacities, Files, Link, Offer, Peer, Wait, Waits};
 pub(crate) use spin::Pace;
+
+pub(crate) use crate::sys::shm::MemoryId;

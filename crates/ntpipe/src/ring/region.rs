@@ -8,7 +8,7 @@ use ntpipe_proto::lane::Pos;
 
 use super::layout::{HEADER_BYTES, MAGIC, Page, VERSION, state};
 use crate::sys::cpu;
-use crate::sys::shm::Mapping;
+use crate::sys::shm::{Mapping, MemoryId};
 
 /// The memory of one end, as its owner or as the peer has it mapped.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ impl Region {
         } else {
             Err(Error::INVALID_DATA)
         }
+    }
+
+    /// Which memory it is.
+    pub(super) fn id(&self) -> MemoryId {
+        self.mapping.id()
     }
 
     pub(super) fn page(&self) -> &Page {

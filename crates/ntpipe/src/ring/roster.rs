@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ntpipe_proto::{Error, ReadMode};
+use ntpipe_proto::{Error, PipeState};
 
 use super::Waits;
 use super::bell;
@@ -81,7 +81,8 @@ struct Identity {
 
 #[repr(C)]
 struct Modes {
-    message_read_mode: AtomicU32,
+    /// A [`PipeState`].
+    modes: AtomicU32,
     disconnected: AtomicU32,
 }
 
@@ -154,7 +155,7 @@ impl HolderId {
 impl Roster {
     /// The memory of an end that was this process' alone, with this process as its first holder.
     /// `ring` is the size of the ring that the end writes.
-    pub(crate) fn create(ring: u64, mode: ReadMode) -> Result<Self, Error> {
+    pub(crate) fn create(ring: u64, modes: PipeState) -> Result<Self, Error> {
         let ring = usize::try_from(ring).map_err(|_| Error::NO_SYSTEM_RESOURCES)?;
         let write_words = WRITE_WORDS + ring / 1024;
         let (mapping, file) = Mapping::create(len(write_words))?;
@@ -174,7 +175,7 @@ impl Roster {
         identity.version.store(VERSION, Ordering::Relaxed);
         let words = u64::try_from(write_words).unwrap_or(0);
         identity.write_words.store(words, Ordering::Relaxed);
-        roster.set_mode(mode);
+        roster.set_modes(modes);
         roster.place(me).holder.store(me.0, Ordering::Release);
         Ok(roster)
     }
@@ -263,23 +264,15 @@ impl Roster {
         holder == self.me || record_lock::is_taken(&self.file, holder.place())
     }
 
-    pub(crate) fn mode(&self) -> ReadMode {
-        match self
-            .page()
-            .modes
-            .0
-            .message_read_mode
-            .load(Ordering::Acquire)
-        {
-            0 => ReadMode::Byte,
-            _ => ReadMode::Message,
-        }
+    /// Both modes of the end; the tamest if another holder has written nonsense there.
+    pub(crate) fn modes(&self) -> PipeState {
+        let bits = self.page().modes.0.modes.load(Ordering::Acquire);
+        PipeState::from_bits(bits).unwrap_or(PipeState::CLIENT)
     }
 
-    pub(crate) fn set_mode(&self, mode: ReadMode) {
-        let mode = u32::from(mode == ReadMode::Message);
-        let modes = &self.page().modes.0;
-        modes.message_read_mode.store(mode, Ordering::Release);
+    pub(crate) fn set_modes(&self, modes: PipeState) {
+        let word = &self.page().modes.0.modes;
+        word.store(modes.bits(), Ordering::Release);
     }
 
     /// Whether a holder has disconnected the instance.

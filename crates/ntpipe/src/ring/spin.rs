@@ -96,6 +96,9 @@ impl Spin {
 fn limit() -> Duration {
     static LIMIT: OnceLock<Duration> = OnceLock::new();
     *LIMIT.get_or_init(|| {
+        if let Some(limit) = wanted() {
+            return limit;
+        }
         // All of them: a process that is pinned to one still has peers on others.
         if cpu::online() < 2 {
             Duration::ZERO
@@ -103,6 +106,12 @@ fn limit() -> Duration {
             (wake_cost() * 2).clamp(SHORTEST, LONGEST)
         }
     })
+}
+
+/// What the environment wants, in microseconds (`NTPIPE_SPIN_US`), but never more than is bearable.
+fn wanted() -> Option<Duration> {
+    let micros = std::env::var("NTPIPE_SPIN_US").ok()?.parse().ok()?;
+    Some(Duration::from_micros(micros).min(LONGEST))
 }
 
 /// Below this a spin is a trap: both sides stay in the sleeping mode.

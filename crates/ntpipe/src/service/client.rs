@@ -12,20 +12,23 @@ use rustix::io::Errno;
 
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
+use crate::canceller::{self, Blocked};
 use crate::parts::PipeParts;
 use crate::ring::{Link, Offer, Peer};
-use crate::shared::{self, Holding, Kind, Portrait, Watches};
+use crate::shared::{self, Holding, Kind, Party, Portrait, Watches};
 use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Terms, lock};
+use crate::sys::session::{own_session, session_of};
 use crate::sys::socket;
 
 /// The client end of an instance.
 pub(crate) struct ClientEnd {
     pub(crate) stream: PipeStream,
     pub(crate) opened: Opened,
-    pub(crate) own_pid: u32,
-    /// Who answered, as the kernel knows it.
-    pub(crate) server_pid: u32,
+    /// Who opened it.
+    pub(crate) own: Party,
+    /// Who answered.
+    pub(crate) server: Party,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
@@ -94,20 +97,28 @@ impl ClientEnd {
         let terms = Terms {
             end: End::Client,
             pipe_type: opened.pipe_type,
+            direction: opened.direction,
             access: granted,
             reads: reads.then_some(opened.quotas.outbound),
             writes: writes.then_some(opened.quotas.inbound),
         };
         let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
         stream.attach(&link);
-        let own_pid = socket::own_pid();
+        let own = Party {
+            pid: socket::own_pid(),
+            session: own_session(),
+        };
+        let server = Party {
+            pid: server_pid,
+            session: session_of(server_pid),
+        };
         // Last: nothing fails after it and leaves the watch behind.
         let token = service.watch(Arc::new(watch), Interest::HangUp)?;
         Ok(Self {
             stream,
             opened,
-            own_pid,
-            server_pid,
+            own,
+            server,
             name,
             link,
             control,
@@ -135,8 +146,8 @@ impl ClientEnd {
         let portrait = Portrait {
             kind: Kind::Client,
             access: self.stream.terms().access,
-            client_pid: self.own_pid,
-            server_pid: self.server_pid,
+            client: self.own,
+            server: self.server,
             pipe: self.opened.clone(),
         };
         let socket = self.control.socket.as_fd();
@@ -163,8 +174,8 @@ impl ClientEnd {
         let end = Arc::new(Self {
             stream: received.stream,
             opened: description.pipe,
-            own_pid: description.client_pid,
-            server_pid: description.server_pid,
+            own: description.client,
+            server: description.server,
             name,
             link: received.link,
             control,
@@ -192,7 +203,7 @@ impl Drop for ClientEnd {
         if !self.stream.is_ours() {
             return;
         }
-        let left = self.stream.leave();
+        let left = self.stream.leave_end();
         if left == Left::Last {
             self.link.close();
         }
@@ -244,11 +255,7 @@ impl Control {
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        match socket::wait_readable(self.socket.as_fd(), deadline) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Error::SEM_TIMEOUT),
-            Err(errno) => Err(no_answer(errno)),
-        }
+        canceller::wait_readable(self.socket.as_fd(), deadline, no_answer)
     }
 
     /// What the owner has answered.
@@ -311,6 +318,7 @@ impl Source for Watch {
 
 /// `WaitNamedPipe`: waits until an instance listens; reserves nothing (reference 1.5).
 pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
+    let _blocked = Blocked::enter_several();
     let control = Control::connect(&Namespace::open()?, name)?;
     let default = match timeout {
         WaitTimeout::Default => control.describe(name.folded())?.pipe.default_timeout,

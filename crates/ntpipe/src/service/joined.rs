@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ntpipe_proto::{
     End, EndState, Error, InstanceOptions, Listen, NameInfo, Operation, PipeName, Quotas, ReadMode,
-    Verdict,
+    Verdict, WaitMode,
 };
 
 use super::client;
@@ -16,9 +16,10 @@ use super::namespace::Namespace;
 use super::server_end::ServerEnd;
 use crate::parts::PipeParts;
 use crate::ring::{Link, Peer};
-use crate::shared::{self, Description, Holding, Kind, PeerWatch, Portrait, Watches};
+use crate::shared::{self, Description, Holding, Kind, Party, PeerWatch, Portrait, Watches};
 use crate::stream::shared::Left;
 use crate::stream::{PipeStream, lock};
+use crate::sys::session::own_session;
 use crate::sys::socket;
 
 /// A server end, as its handles hold it.
@@ -72,15 +73,15 @@ impl JoinedServer {
         let Description {
             kind,
             access,
-            client_pid,
-            server_pid,
+            client,
+            server,
             ..
         } = self.description;
         let portrait = Portrait {
             kind,
             access,
-            client_pid,
-            server_pid,
+            client,
+            server,
             pipe: self.description.pipe.clone(),
         };
         let lodging = lock(&self.lodging);
@@ -126,7 +127,7 @@ impl JoinedServer {
         if !self.stream.is_ours() || self.is_closed.swap(true, Ordering::Relaxed) {
             return;
         }
-        let left = self.stream.leave();
+        let left = self.stream.leave_end();
         self.stream.detach(EndState::Closing);
         self.link.wake_own();
         self.watches.end();
@@ -144,12 +145,13 @@ impl JoinedServer {
         Ok((info.pipe, self.description.pipe.quotas))
     }
 
-    fn client_process_id(&self) -> Result<u32, Error> {
+    fn client_ids(&self) -> Result<(u32, u32), Error> {
         self.stream.check_process()?;
         match self.state().verdict(End::Server, Operation::ClientId) {
             Verdict::Fail(error) => Err(error),
             Verdict::Proceed | Verdict::Succeed | Verdict::DrainThen(_) => {
-                Ok(self.description.client_pid)
+                let Party { pid, session } = self.description.client;
+                Ok((pid, session))
             }
         }
     }
@@ -175,9 +177,13 @@ impl ServerHold {
         }
     }
 
-    pub(crate) fn connect(&self, deadline: Option<Instant>) -> Result<Listen, Error> {
+    pub(crate) fn connect(
+        &self,
+        mode: WaitMode,
+        deadline: Option<Instant>,
+    ) -> Result<Listen, Error> {
         match self {
-            Self::Created(end) => end.connect(deadline),
+            Self::Created(end) => end.connect(mode, deadline),
             Self::Joined(end) => end.connect(),
         }
     }
@@ -217,10 +223,27 @@ impl ServerHold {
         }
     }
 
-    pub(crate) fn client_process_id(&self) -> Result<u32, Error> {
+    /// Whether calls of `connect` waited; those of joined ends never do.
+    pub(crate) fn cancel_connects(&self) -> Result<bool, Error> {
         match self {
-            Self::Created(end) => end.client_process_id(),
-            Self::Joined(end) => end.client_process_id(),
+            Self::Created(end) => end.cancel_connects(),
+            Self::Joined(end) => end.stream.check_process().map(|()| false),
+        }
+    }
+
+    /// The process that opened the client end, and its session then.
+    pub(crate) fn client_ids(&self) -> Result<(u32, u32), Error> {
+        match self {
+            Self::Created(end) => end.client_ids(),
+            Self::Joined(end) => end.client_ids(),
+        }
+    }
+
+    /// The session of the process that created the instance.
+    pub(crate) fn server_session_id(&self) -> u32 {
+        match self {
+            Self::Created(_) => own_session(),
+            Self::Joined(end) => end.description.server.session,
         }
     }
 
@@ -228,7 +251,7 @@ impl ServerHold {
     pub(crate) fn server_process_id(&self) -> u32 {
         match self {
             Self::Created(_) => socket::own_pid(),
-            Self::Joined(end) => end.description.server_pid,
+            Self::Joined(end) => end.description.server.pid,
         }
     }
 

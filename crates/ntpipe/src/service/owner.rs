@@ -22,6 +22,7 @@ use super::{Interest, Readiness, Service, Source, Token};
 use crate::ring::Link;
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::fork::PerProcess;
+use crate::sys::session::session_of;
 use crate::sys::socket::{self, Credentials};
 
 /// A name of this process, and the state machine that decides everything about it.
@@ -60,6 +61,8 @@ pub(super) struct Entry {
 pub(super) struct Client {
     pub(super) connection: Connection,
     pub(super) credentials: Credentials,
+    /// The client's session when it opened the pipe, as the kernel counts them.
+    pub(super) session_id: u32,
     pub(super) session: Weak<Session>,
     /// Missing until the client has attached its memory.
     pub(super) link: Option<Arc<Link>>,
@@ -164,6 +167,7 @@ impl Owner {
         let terms = Terms {
             end: End::Server,
             pipe_type: info.pipe_type,
+            direction: info.direction,
             access: Access::granted_to_server(info.direction),
             reads: info.direction.server_reads().then_some(quotas.inbound),
             writes: info.direction.server_writes().then_some(quotas.outbound),
@@ -181,6 +185,7 @@ impl Owner {
             stream: PipeStream::new(terms, mode, EndState::Listening),
             changed: Condvar::new(),
             lodging: Lodging::default(),
+            connecting: Mutex::default(),
         });
         machine.entries.insert(
             id,
@@ -230,19 +235,21 @@ impl Owner {
         session: &Arc<Session>,
         access: Access,
     ) -> Result<(Connection, NameInfo, Quotas), Error> {
+        let session_id = session_of(session.credentials().pid);
         let mut machine = self.machine();
         let connection = machine.server.open(access)?;
         let id = connection.instance();
         let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
         let quotas = machine.server.quotas(id).ok_or(Error::FILE_NOT_FOUND)?;
         if let Some(entry) = machine.entries.get_mut(&id) {
-            let session_of = Arc::downgrade(session);
+            let weak = Arc::downgrade(session);
             let credentials = session.credentials();
             entry.end.stream.expect_client();
             entry.client = Some(Client {
                 connection,
                 credentials,
-                session: session_of,
+                session_id,
+                session: weak,
                 link: None,
             });
         }

@@ -2,25 +2,27 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::control::Opened;
 use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{
     End, EndState, Error, InstanceId, InstanceOptions, Listen, NameInfo, Operation, PipeName,
-    Quotas, ReadMode, Verdict,
+    Quotas, ReadMode, Verdict, WaitMode,
 };
 
 use super::Source;
 use super::lodging::Lodging;
 use super::owner::{Entry, Machine, Owner, names};
+use crate::canceller::{Blocked, Wake};
 use crate::parts::PipeParts;
 use crate::ring::Peer;
 use crate::ring::roster::Roster;
-use crate::shared::{self, Holding, Kind, Portrait};
-use crate::stream::PipeStream;
+use crate::shared::{self, Holding, Kind, Party, Portrait};
 use crate::stream::shared::Left;
+use crate::stream::{PipeStream, Waiters, lock};
+use crate::sys::session::own_session;
 use crate::sys::{bag, socket};
 
 /// The server end of one instance.
@@ -31,23 +33,50 @@ pub(crate) struct ServerEnd {
     /// A client has come, or the instance's state has changed otherwise.
     pub(super) changed: Condvar,
     pub(super) lodging: Lodging,
+    /// The calls that wait for a client; its lock comes after that of the name.
+    pub(super) connecting: Mutex<Waiters>,
+}
+
+/// A call of [`ServerEnd::connect`].
+struct Call<'a> {
+    end: &'a ServerEnd,
+    id: u64,
+    blocked: Blocked,
+    deadline: Option<Instant>,
 }
 
 impl ServerEnd {
     /// `ConnectNamedPipe`: waits for a client (reference 1.3).
-    pub(crate) fn connect(&self, deadline: Option<Instant>) -> Result<Listen, Error> {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        mode: WaitMode,
+        deadline: Option<Instant>,
+    ) -> Result<Listen, Error> {
         self.stream.check_process()?;
-        let machine = self.owner.machine();
+        let call = Call {
+            end: self,
+            id: lock(&self.connecting).enter(),
+            blocked: Blocked::enter(|| Arc::clone(self)),
+            deadline,
+        };
+        let mut machine = self.owner.machine();
         let disconnects = self.disconnects(&machine);
-        // Whether it is still there, only its memory tells.
-        let mut machine = self.await_client(machine, deadline)?;
-        self.check_still(&machine, disconnects)?;
+        if mode == WaitMode::Wait {
+            // Whether it is still there, only its memory tells.
+            machine = self.await_client(machine, &call)?;
+            self.check_still(&machine, disconnects)?;
+        }
         self.notice_client(&mut machine);
         let listen = machine.server.listen(self.id)?;
         if listen == Listen::Waiting && machine.server.state(self.id) == Some(EndState::Listening) {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
+        match (mode, listen) {
+            (WaitMode::Wait, _) => {}
+            (WaitMode::NoWait, Listen::AlreadyConnected) => return Ok(listen),
+            (WaitMode::NoWait, Listen::Waiting) => return Err(Error::PIPE_LISTENING),
+        }
         loop {
             self.check_still(&machine, disconnects)?;
             match machine.server.state(self.id) {
@@ -58,7 +87,7 @@ impl ServerEnd {
                 Some(EndState::Connected) if !self.is_arriving(&machine) => return Ok(listen),
                 Some(EndState::Connected | EndState::Listening) => {}
             }
-            machine = self.wait_for_change(machine, deadline)?;
+            machine = self.wait_for_change(machine, &call)?;
         }
     }
 
@@ -67,10 +96,10 @@ impl ServerEnd {
     fn await_client<'a>(
         &self,
         mut machine: MutexGuard<'a, Machine>,
-        deadline: Option<Instant>,
+        call: &Call<'_>,
     ) -> Result<MutexGuard<'a, Machine>, Error> {
         while self.is_arriving(&machine) {
-            machine = self.wait_for_change(machine, deadline)?;
+            machine = self.wait_for_change(machine, call)?;
         }
         Ok(machine)
     }
@@ -82,13 +111,17 @@ impl ServerEnd {
             && machine.server.state(self.id) == Some(EndState::Connected)
     }
 
-    /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed.
+    /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed, `ERROR_OPERATION_ABORTED` (995) when
+    /// the call is cancelled.
     fn wait_for_change<'a>(
         &self,
         machine: MutexGuard<'a, Machine>,
-        deadline: Option<Instant>,
+        call: &Call<'_>,
     ) -> Result<MutexGuard<'a, Machine>, Error> {
-        let Some(at) = deadline else {
+        if lock(&self.connecting).is_cancelled(call.id) || call.blocked.is_cancelled() {
+            return Err(Error::OPERATION_ABORTED);
+        }
+        let Some(at) = call.deadline else {
             let woken = self.changed.wait(machine);
             return Ok(woken.unwrap_or_else(PoisonError::into_inner));
         };
@@ -98,6 +131,17 @@ impl ServerEnd {
         }
         let woken = self.changed.wait_timeout(machine, left);
         Ok(woken.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Cancels the calls that wait for a client; whether there was one.
+    pub(crate) fn cancel_connects(&self) -> Result<bool, Error> {
+        self.stream.check_process()?;
+        // Who does not wait yet has this lock, and looks before it waits.
+        let machine = self.owner.machine();
+        let found = lock(&self.connecting).cancel_all();
+        self.changed.notify_all();
+        drop(machine);
+        Ok(found)
     }
 
     /// How often this end has disconnected; `None` once it is closed.
@@ -145,7 +189,7 @@ impl ServerEnd {
         if !self.stream.is_ours() || self.lodging.has_begun() {
             return;
         }
-        if self.stream.leave() == Left::Others && self.lodging.begin() {
+        if self.stream.leave_end() == Left::Others && self.lodging.begin() {
             self.stream.detach(EndState::Closing);
             self.changed.notify_all();
             return;
@@ -279,13 +323,20 @@ impl ServerEnd {
         let client = client.ok_or(Error::PIPE_NOT_CONNECTED)?;
         let session = client.session.upgrade();
         let session = session.ok_or(Error::PIPE_NOT_CONNECTED)?;
-        let client_pid = client.credentials.pid;
+        let client = Party {
+            pid: client.credentials.pid,
+            session: client.session_id,
+        };
+        let server = Party {
+            pid: socket::own_pid(),
+            session: own_session(),
+        };
         drop(machine);
         let portrait = Portrait {
             kind: Kind::Server,
             access: self.stream.terms().access,
-            client_pid,
-            server_pid: socket::own_pid(),
+            client,
+            server,
             pipe: Opened {
                 pipe_type: name.pipe_type,
                 direction: name.direction,
@@ -323,8 +374,8 @@ impl ServerEnd {
         Ok((machine.server.info().ok_or(Error::INVALID_HANDLE)?, quotas))
     }
 
-    /// The process that opened the client end (observed 14).
-    pub(crate) fn client_process_id(&self) -> Result<u32, Error> {
+    /// The process that opened the client end, and its session then (observed 14).
+    pub(crate) fn client_ids(&self) -> Result<(u32, u32), Error> {
         self.stream.check_process()?;
         let state = self.state().ok_or(Error::INVALID_HANDLE)?;
         if let Verdict::Fail(error) = state.verdict(End::Server, Operation::ClientId) {
@@ -336,7 +387,7 @@ impl ServerEnd {
             .get(&self.id)
             .and_then(|entry| entry.client.as_ref());
         client
-            .map(|client| client.credentials.pid)
+            .map(|client| (client.credentials.pid, client.session_id))
             .ok_or(Error::NOT_FOUND)
     }
 
@@ -348,5 +399,20 @@ impl ServerEnd {
 impl Holding for ServerEnd {
     fn stream(&self) -> &PipeStream {
         &self.stream
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        lock(&self.end.connecting).leave(self.id);
+    }
+}
+
+impl Wake for ServerEnd {
+    fn wake(&self) {
+        // Who does not wait yet has this lock, and looks before it waits.
+        let machine = self.owner.machine();
+        self.changed.notify_all();
+        drop(machine);
     }
 }

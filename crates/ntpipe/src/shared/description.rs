@@ -11,7 +11,7 @@ use crate::stream::Terms;
 /// "NTPP", little endian.
 const MAGIC: u32 = u32::from_le_bytes(*b"NTPP");
 const VERSION: u16 = 1;
-const HEADER: usize = 28;
+const HEADER: usize = 36;
 
 /// Which type of the library an end has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub(crate) enum Kind {
     Writer,
 }
 
+/// One of the two processes that a named pipe connected, as the kernel knew it then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Party {
+    pub(crate) pid: u32,
+    pub(crate) session: u32,
+}
+
 /// All that a new holder has to know of an end, beside its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Description {
@@ -29,9 +36,9 @@ pub(crate) struct Description {
     /// What the end was granted.
     pub(crate) access: Access,
     /// The process that opened the client end.
-    pub(crate) client_pid: u32,
+    pub(crate) client: Party,
     /// The process that created the instance.
-    pub(crate) server_pid: u32,
+    pub(crate) server: Party,
     /// The new holder.
     pub(crate) holder: HolderId,
     /// The holder that entered it.
@@ -53,8 +60,10 @@ impl Description {
         bytes.extend(kind.to_le_bytes());
         let words = [
             self.access.bits(),
-            self.client_pid,
-            self.server_pid,
+            self.client.pid,
+            self.server.pid,
+            self.client.session,
+            self.server.session,
             self.holder.to_u32(),
             self.from.to_u32(),
         ];
@@ -73,10 +82,9 @@ impl Description {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (header, pipe) = bytes.split_first_chunk::<HEADER>()?;
         let (words, _) = header.as_chunks();
-        let [magic, kinds, access, client_pid, server_pid, holder, from] =
-            <[[u8; 4]; 7]>::try_from(words)
-                .ok()?
-                .map(u32::from_le_bytes);
+        let words = <[[u8; 4]; 9]>::try_from(words).ok()?;
+        let [magic, kinds, access, pids @ .., holder, from] = words.map(u32::from_le_bytes);
+        let [client_pid, server_pid, client_session, server_session] = pids;
         if magic != MAGIC || kinds & 0xFFFF != u32::from(VERSION) {
             return None;
         }
@@ -98,8 +106,14 @@ impl Description {
         let this = Self {
             kind,
             access: Access::from_bits(access),
-            client_pid,
-            server_pid,
+            client: Party {
+                pid: client_pid,
+                session: client_session,
+            },
+            server: Party {
+                pid: server_pid,
+                session: server_session,
+            },
             holder: HolderId::from_u32(holder)?,
             from: HolderId::from_u32(from)?,
             pipe,
@@ -131,6 +145,7 @@ impl Description {
         Terms {
             end,
             pipe_type: self.pipe.pipe_type,
+            direction,
             access: self.access,
             reads: reads.then_some(read),
             writes: writes.then_some(write),
@@ -168,8 +183,14 @@ mod tests {
         Description {
             kind,
             access: Access::GENERIC_READ,
-            client_pid: 12,
-            server_pid: 13,
+            client: Party {
+                pid: 12,
+                session: 1,
+            },
+            server: Party {
+                pid: 13,
+                session: 2,
+            },
             holder: holder(0x102),
             from: holder(1),
             pipe: Opened {
@@ -201,13 +222,13 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Description::decode(&bytes[..len]).is_err());
         }
-        for at in [0, 4, 6, 20, 24] {
+        for at in [0, 4, 6, 28, 32] {
             let mut bytes = bytes.clone();
             bytes[at..at + 2].fill(0xFF);
             bytes[at + 1] = 0;
             bytes[at] = match at {
                 // No holder's place.
-                20 | 24 => 0,
+                28 | 32 => 0,
                 _ => 0xFF,
             };
             assert!(Description::decode(&bytes).is_err(), "at {at}");

@@ -16,7 +16,7 @@ use crate::sys::{bag, socket};
 
 mod description;
 
-pub(crate) use description::{Description, Kind};
+pub(crate) use description::{Description, Kind, Party};
 
 /// An end of any type, as those that watch over it see it.
 pub(crate) trait Holding: Send + Sync {
@@ -27,8 +27,8 @@ pub(crate) trait Holding: Send + Sync {
 pub(crate) struct Portrait {
     pub(crate) kind: Kind,
     pub(crate) access: Access,
-    pub(crate) client_pid: u32,
-    pub(crate) server_pid: u32,
+    pub(crate) client: Party,
+    pub(crate) server: Party,
     pub(crate) pipe: Opened,
 }
 
@@ -66,8 +66,8 @@ pub(crate) fn pack(
     let description = Description {
         kind: portrait.kind,
         access: portrait.access,
-        client_pid: portrait.client_pid,
-        server_pid: portrait.server_pid,
+        client: portrait.client,
+        server: portrait.server,
         holder: newcomer.id,
         from: roster.me(),
         pipe: portrait.pipe,
@@ -108,13 +108,14 @@ pub(crate) fn unpack(parts: BorrowedFd<'_>) -> Result<Received, Error> {
     let capacities = description.capacities();
     let ring = ntpipe_proto::lane::ring_capacity(terms.writes.unwrap_or(0));
     let roster = Roster::join(contents.roster, description.holder, ring)?;
-    let mode = roster.mode();
+    let modes = roster.modes();
     let link = Arc::new(Link::join(contents.files, capacities, trust, roster)?);
-    let mode = match terms.pipe_type.allows(mode) {
-        true => mode,
+    let mode = match terms.pipe_type.allows(modes.read_mode) {
+        true => modes.read_mode,
         false => ReadMode::Byte,
     };
     let stream = PipeStream::new(terms, mode, EndState::Connected);
+    stream.begin_with(modes.wait_mode);
     stream.attach(&link);
     Ok(Received {
         description,

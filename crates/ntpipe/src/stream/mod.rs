@@ -3,28 +3,42 @@
 //! The lane engine does the work and says *pending*; here a thread waits: it spins for a moment,
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
-use ntpipe_proto::{Access, End, EndState, Error, Operation, PipeType, ReadMode, Verdict};
+use ntpipe_proto::{
+    Access, Direction, End, EndState, Error, Operation, PipeState, PipeType, ReadMode, Verdict,
+    WaitMode,
+};
 
 use self::shared::{SharedReads, SharedWrites};
-use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod cancel;
+mod kernel;
+mod local;
+mod modes;
+mod query;
 mod reading;
 pub(crate) mod shared;
+mod waiters;
 mod writing;
+
+pub(crate) use kernel::{KernelEnd, turn};
+use local::{ReadHalf, Seat};
+pub(crate) use query::QueueInfo;
+use reading::try_read;
+pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) end: End,
     pub(crate) pipe_type: PipeType,
+    pub(crate) direction: Direction,
     /// What this end may do beside reading and writing, which the quotas tell.
     pub(crate) access: Access,
     /// The quota of the lane that this end reads; `None` if the pipe has no such lane.
@@ -42,11 +56,10 @@ pub(crate) struct Terms {
 pub struct PipeStream {
     terms: Terms,
     generation: u32,
-    message_read_mode: AtomicBool,
     /// Microseconds; 0 for none.
     pub(crate) read_timeout: AtomicU64,
     pub(crate) write_timeout: AtomicU64,
-    read: Mutex<ReadSide>,
+    read: Arc<ReadHalf>,
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
@@ -57,8 +70,11 @@ struct ReadSide {
     link: Slot,
     reader: Reader,
     /// The reads that wait, in order.
-    turns: VecDeque<u64>,
-    next_turn: u64,
+    turns: Waiters,
+    /// The calls that wait for a client that is on its way.
+    arriving: Waiters,
+    /// Memory to read into for those that wait.
+    spare: Vec<u8>,
     shared: SharedReads,
 }
 
@@ -66,6 +82,10 @@ struct ReadSide {
 struct WriteSide {
     link: Slot,
     writer: Writer,
+    /// The calls that wait: writes, flushes, and those for a client that is on its way.
+    waiters: Waiters,
+    /// Where the peer is found if it is in this process; an end that is shared has none.
+    seat: Option<Arc<Seat>>,
     shared: SharedWrites,
 }
 
@@ -76,27 +96,36 @@ enum Slot {
     /// A client has the instance, but its memory is not here yet.
     Arriving,
     Absent(EndState),
+    /// The pipe has turned into one of the kernel's.
+    Kernel(Arc<KernelEnd>),
 }
 
 impl PipeStream {
     /// An end without a connection.
     pub(crate) fn new(terms: Terms, read_mode: ReadMode, state: EndState) -> Self {
+        let modes = PipeState {
+            read_mode,
+            wait_mode: WaitMode::Wait,
+        };
+        let side = ReadSide {
+            link: Slot::Absent(state),
+            reader: new_reader(&terms),
+            turns: Waiters::default(),
+            arriving: Waiters::default(),
+            spare: Vec::new(),
+            shared: SharedReads::default(),
+        };
         Self {
             terms,
             generation: fork::generation(),
-            message_read_mode: AtomicBool::new(read_mode == ReadMode::Message),
             read_timeout: AtomicU64::new(0),
             write_timeout: AtomicU64::new(0),
-            read: Mutex::new(ReadSide {
-                link: Slot::Absent(state),
-                reader: new_reader(&terms),
-                turns: VecDeque::new(),
-                next_turn: 0,
-                shared: SharedReads::default(),
-            }),
+            read: Arc::new(ReadHalf::new(side, modes)),
             write: Mutex::new(WriteSide {
                 link: Slot::Absent(state),
                 writer: new_writer(&terms),
+                waiters: Waiters::default(),
+                seat: None,
                 shared: SharedWrites::default(),
             }),
             arrived: Default::default(),
@@ -106,37 +135,44 @@ impl PipeStream {
     /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
     /// the instance is connected from here on.
     pub(crate) fn expect_client(&self) {
-        lock(&self.read).link = Slot::Arriving;
+        lock(&self.read.side).link = Slot::Arriving;
         lock(&self.write).link = Slot::Arriving;
     }
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
-        let mut read = lock(&self.read);
+        let modes = self.modes();
+        // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
         read.reader = new_reader(&self.terms);
         read.shared = SharedReads::default();
-        // Who still waits has waited for another connection, and will find that out.
-        read.turns.clear();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
         write.shared = SharedWrites::default();
         write.link = Slot::Linked(Arc::clone(link));
+        // What other processes hold too, nobody may serve for them.
+        let is_shared = link.roster().is_some();
+        write.seat = (!is_shared).then(|| Seat::take(link, &self.read));
+        self.read.share_with(is_shared.then_some(link), modes);
+        read.forget_calls();
+        write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
     /// Ends the connection for this end; calls that wait have been told through the link.
     pub(crate) fn detach(&self, state: EndState) {
-        let mut read = lock(&self.read);
-        if let Slot::Linked(link) = &read.link
-            && let Some(roster) = link.roster()
-        {
-            // What the other holders have set stays in force here.
-            self.set_own_mode(roster.mode());
-        }
+        let modes = self.modes();
+        let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
+        // What the other holders have set stays in force here.
+        self.read.share_with(None, modes);
         read.link = Slot::Absent(state);
-        drop(read);
-        lock(&self.write).link = Slot::Absent(state);
+        write.link = Slot::Absent(state);
+        write.seat = None;
+        read.forget_calls();
+        write.forget_calls();
+        drop((read, write));
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
@@ -145,15 +181,7 @@ impl PipeStream {
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
         let [arrived, _] = &self.arrived;
         let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.read), is_on_its_way);
-        side.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As [`read_side`](Self::read_side), the side that writes.
-    fn write_side(&self) -> MutexGuard<'_, WriteSide> {
-        let [_, arrived] = &self.arrived;
-        let is_on_its_way = |side: &mut WriteSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.write), is_on_its_way);
+        let side = arrived.wait_while(lock(&self.read.side), is_on_its_way);
         side.unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -175,43 +203,6 @@ impl PipeStream {
         self.check_process().is_ok()
     }
 
-    pub(crate) fn mode(&self) -> ReadMode {
-        match &lock(&self.write).link {
-            Slot::Linked(link) => link.roster().map(Roster::mode),
-            Slot::Arriving | Slot::Absent(_) => None,
-        }
-        .unwrap_or_else(|| self.own_mode())
-    }
-
-    /// The mode of an end that only this process holds.
-    fn own_mode(&self) -> ReadMode {
-        match self.message_read_mode.load(Ordering::Relaxed) {
-            true => ReadMode::Message,
-            false => ReadMode::Byte,
-        }
-    }
-
-    /// `SetNamedPipeHandleState`: message read mode needs a message pipe (observed 8.5).
-    pub(crate) fn set_mode(&self, mode: ReadMode) -> Result<(), Error> {
-        self.check_access(Access::WRITE_ATTRIBUTES)?;
-        self.check(Operation::SetState)?;
-        if mode == ReadMode::Message && self.terms.pipe_type == PipeType::Byte {
-            return Err(Error::INVALID_PARAMETER);
-        }
-        self.set_own_mode(mode);
-        if let Slot::Linked(link) = &lock(&self.write).link
-            && let Some(roster) = link.roster()
-        {
-            roster.set_mode(mode);
-        }
-        Ok(())
-    }
-
-    fn set_own_mode(&self, mode: ReadMode) {
-        self.message_read_mode
-            .store(mode == ReadMode::Message, Ordering::Relaxed);
-    }
-
     /// `ERROR_ACCESS_DENIED` (5) unless this end was granted these rights.
     pub(crate) fn check_access(&self, access: Access) -> Result<(), Error> {
         self.check_process()?;
@@ -231,6 +222,11 @@ impl PipeStream {
         }
     }
 
+    /// Whether the other end is there, as far as it can be seen from here.
+    pub(crate) fn has_peer(&self) -> bool {
+        lock(&self.write).link.state() == Ok(EndState::Connected)
+    }
+
     /// The answer of the state tables, as an error or not.
     fn refusal(&self, operation: Operation, state: EndState) -> Result<(), Error> {
         match state.verdict(self.terms.end, operation) {
@@ -244,8 +240,8 @@ impl PipeStream {
         match slot {
             Slot::Linked(link) => Ok(Arc::clone(link)),
             Slot::Absent(state) => Err(self.refused(operation, *state)),
-            // Who gets a side to work with has waited until this is over.
-            Slot::Arriving => Err(Error::INTERNAL_ERROR),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => Err(Error::INTERNAL_ERROR),
         }
     }
 
@@ -259,13 +255,37 @@ impl PipeStream {
     }
 }
 
+/// Who still waits has waited for another connection, and will find that out.
+impl ReadSide {
+    fn forget_calls(&mut self) {
+        self.turns.clear();
+        self.arriving.clear();
+    }
+}
+
+impl WriteSide {
+    fn forget_calls(&mut self) {
+        self.waiters.clear();
+    }
+}
+
 impl Slot {
     /// Why a call that waited finds its connection gone: this end was closed (observed 10.7), or
     /// the instance was disconnected, perhaps for another client.
     fn left(&self) -> Error {
         match self {
             Self::Absent(EndState::Closing) => Error::BROKEN_PIPE,
-            Self::Absent(_) | Self::Arriving | Self::Linked(_) => Error::PIPE_NOT_CONNECTED,
+            Self::Absent(_) | Self::Arriving | Self::Linked(_) | Self::Kernel(_) => {
+                Error::PIPE_NOT_CONNECTED
+            }
+        }
+    }
+
+    /// The kernel's pipe, if it is one.
+    fn kernel(&self) -> Option<Arc<KernelEnd>> {
+        match self {
+            Self::Kernel(end) => Some(Arc::clone(end)),
+            Self::Linked(_) | Self::Arriving | Self::Absent(_) => None,
         }
     }
 
@@ -278,6 +298,7 @@ impl Slot {
         match self {
             Self::Absent(state) => Ok(*state),
             Self::Arriving => Ok(EndState::Connected),
+            Self::Kernel(end) => Ok(end.state()),
             Self::Linked(link) => match link.peer() {
                 Peer::Connected => Ok(EndState::Connected),
                 Peer::Gone => Ok(EndState::Closing),

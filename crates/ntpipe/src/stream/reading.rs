@@ -5,9 +5,13 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{EndState, Error, Operation, ReadMode};
+use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status, WaitMode};
 
-use super::{PipeStream, ReadSide, Slot, expired, lock, pace};
+use super::local::{AMPLE, ReadCall};
+use super::shared::ReadTurn;
+use super::waiters::Handed;
+use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
+use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -19,7 +23,7 @@ impl PipeStream {
     ) -> Result<Read, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.read_side();
+        let mut side = self.read_side_by(deadline)?;
         let mut op = Reading::default();
         let ReadSide {
             link,
@@ -31,14 +35,28 @@ impl PipeStream {
             && let Slot::Linked(link) = link
             && link.roster().is_none()
         {
-            let mode = self.own_mode();
-            if let Poll::Ready(read) = self.try_read(link, reader, &mut op, mode, dst)? {
+            let mode = self.mode();
+            if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {
                 return Ok(read);
             }
         }
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.read(dst, deadline, self.is_nowait());
+        }
         let link = self.linked(&side.link, Operation::Read)?;
-        let turn = side.take_turn();
-        self.read_in_turn(side, &link, turn, op, dst, deadline)
+        if link.roster().is_some() {
+            let turn = self.take_turn(&mut side, dst.len(), op);
+            let blocked = Blocked::enter(|| self.read_call(&link, turn));
+            let call = ReadTurn::new(turn, op, self.modes().wait_mode, blocked);
+            return self.read_shared(side, &link, call, dst, deadline);
+        }
+        // Of a message that is half here the rest is on its way.
+        if self.is_nowait() && op.filled() == 0 {
+            return Err(Status::PIPE_EMPTY.error());
+        }
+        let turn = self.take_turn(&mut side, dst.len(), op);
+        self.read_in_turn(side, &link, turn, dst, deadline)
     }
 
     /// Reads once the turn has come, and data with it.
@@ -47,57 +65,68 @@ impl PipeStream {
         mut side: MutexGuard<'a, ReadSide>,
         link: &Arc<Link>,
         turn: u64,
-        mut op: Reading,
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         let wait = Wait::Data(pace(dst.len(), Pace::Behind));
+        let blocked = Blocked::enter(|| self.read_call(link, turn));
+        let half = &*self.read;
         let result = loop {
+            let mut op = match side.collect(turn, dst) {
+                Collected::Ended(result) => break result,
+                Collected::Waits(op) => op,
+            };
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume_read(turn, dst, deadline);
+            }
             if !side.link.is(link) {
                 break Err(side.link.left());
             }
             if link.roster().is_some() {
-                return self.read_shared(side, link, turn, op, dst, deadline);
+                let call = ReadTurn::new(turn, op, WaitMode::Wait, blocked);
+                return self.read_shared(side, link, call, dst, deadline);
             }
-            let (rings, tail) = (link.rings(), Incoming::tail(&**link));
+            let (rings, tail, served) = (link.rings(), Incoming::tail(&**link), half.served());
             let moved = || {
                 Incoming::tail(&**link) != tail
+                    || half.served() != served
                     || link.rings() != rings
                     || link.peer() != Peer::Connected
             };
-            let first = side.turns.front() == Some(&turn);
+            let first = side.turns.is_first(turn);
             if first {
-                let mode = self.own_mode();
-                match self.try_read(link, &mut side.reader, &mut op, mode, dst) {
+                let mode = self.mode();
+                match try_read(link, &mut side.reader, &mut op, mode, dst) {
                     Ok(Poll::Ready(read)) => break Ok(read),
                     Err(error) => break Err(error),
                     Ok(Poll::Pending) => {}
                 }
+                if let Some(call) = side.turns.find(turn) {
+                    call.op = op;
+                }
+            }
+            if blocked.is_cancelled() {
+                half.cancel(&mut side, Some(turn));
+                continue;
             }
             if expired(deadline) {
-                break Err(Error::SEM_TIMEOUT);
+                break self.give_up_asking(&mut side, link, turn, &mut op, dst);
             }
             drop(side);
             if first && link.spin(wait, moved) {
-                side = lock(&self.read);
+                side = lock(&half.side);
                 continue;
             }
-            if first {
-                let mut side = lock(&self.read);
-                if side.link.is(link) && link.roster().is_none() {
-                    side.reader.ask(&**link, dst.len() - op.filled());
-                }
+            let mut side_then = lock(&half.side);
+            if side_then.link.is(link) && link.roster().is_none() {
+                side_then.ask(link, turn, true);
             }
+            drop(side_then);
             link.sleep(wait, deadline, moved);
-            side = lock(&self.read);
+            side = lock(&self.read.side);
         };
-        let result = match result {
-            Err(error) if error == Error::SEM_TIMEOUT => {
-                self.give_up_asking(&mut side, link, turn, &mut op, dst)
-            }
-            done => done,
-        };
-        side.leave(turn);
+        self.leave(&mut side, turn);
         result
     }
 
@@ -110,48 +139,15 @@ impl PipeStream {
         op: &mut Reading,
         dst: &mut [u8],
     ) -> Result<Read, Error> {
-        if side.turns.front() != Some(&turn) || !side.link.is(link) {
+        let first = side.turns.is_first(turn);
+        side.ask(link, turn, false);
+        if !first {
             return Err(Error::SEM_TIMEOUT);
         }
-        side.reader.ask(&**link, 0);
-        match self.try_read(link, &mut side.reader, op, self.own_mode(), dst)? {
+        match try_read(link, &mut side.reader, op, self.mode(), dst)? {
             Poll::Ready(read) => Ok(read),
-            Poll::Pending => {
-                side.reader.stop_asking(&**link);
-                Err(Error::SEM_TIMEOUT)
-            }
+            Poll::Pending => Err(Error::SEM_TIMEOUT),
         }
-    }
-
-    /// One look at the lane; it tells the peer what it took.
-    fn try_read(
-        &self,
-        link: &Link,
-        reader: &mut Reader,
-        op: &mut Reading,
-        mode: ReadMode,
-        dst: &mut [u8],
-    ) -> Result<Poll<Read>, Error> {
-        let peer = link.peer();
-        match peer {
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
-            Peer::Connected | Peer::Gone => {}
-        }
-        let before = reader.position();
-        let whole = if peer == Peer::Gone {
-            reader.writer_gone(link)
-        } else {
-            Ok(())
-        };
-        let result = whole.and_then(|()| reader.read(op, link, mode, dst));
-        if result != Ok(Poll::Pending) {
-            reader.stop_asking(link);
-        }
-        if reader.position() != before {
-            link.wake_peer(Wait::ROOM);
-        }
-        result.map_err(|error| link.poison(error))
     }
 
     /// `PeekNamedPipe`: never waits (observed 7.1).
@@ -159,6 +155,9 @@ impl PipeStream {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side();
+        if let Some(kernel) = side.link.kernel() {
+            return kernel.peek(dst);
+        }
         let link = self.linked(&side.link, Operation::Peek)?;
         let peer = link.peer();
         match peer {
@@ -190,14 +189,19 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
+        // A pipe of one direction has no end with both rights: there it is the state's fault.
+        if self.terms.direction == Direction::Duplex {
+            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
+        }
+        let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
-        drop(self.read_side());
+        drop(self.read_side_by(deadline)?);
         self.check(Operation::Transact)?;
         let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
         if !duplex || self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
-        let mut side = self.read_side();
+        let mut side = self.read_side_by(deadline)?;
         let link = self.linked(&side.link, Operation::Transact)?;
         let is_shared = link.roster().is_some();
         let is_empty = match is_shared {
@@ -210,35 +214,134 @@ impl PipeStream {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
-        let turn = side.take_turn();
+        let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
         let written = self.write_charged(request, Charge::Uncharged, deadline);
-        let mut side = lock(&self.read);
+        let mut side = lock(&self.read.side);
         if let Err(error) = written {
+            // A reply that came before is lost with the call.
+            side.turns.take_ended(turn);
             match link.roster() {
                 Some(_) => self.leave_shared(&mut side, &link, turn),
-                None => side.leave(turn),
+                None => self.leave(&mut side, turn),
             }
             return Err(error);
         }
-        self.read_in_turn(side, &link, turn, Reading::default(), reply, deadline)
+        self.read_in_turn(side, &link, turn, reply, deadline)
+    }
+
+    /// A read waits from here on. Look for data after this.
+    fn take_turn(&self, side: &mut ReadSide, room: usize, op: Reading) -> u64 {
+        let turn = side.turns.enter_read(room, op);
+        self.read.count(side);
+        turn
+    }
+
+    fn leave(&self, side: &mut ReadSide, turn: u64) {
+        side.turns.leave(turn);
+        self.read.count_down(side);
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            turns,
+            ..
+        } = side
+        else {
+            return;
+        };
+        ask_anew(reader, turns, link);
+        if !turns.is_empty() {
+            link.wake_own();
+        }
+    }
+
+    fn read_call(&self, link: &Arc<Link>, turn: u64) -> Arc<ReadCall> {
+        Arc::new(ReadCall {
+            half: Arc::clone(&self.read),
+            link: Arc::clone(link),
+            turn,
+        })
+    }
+}
+
+/// One look at the lane; it tells the peer what it took.
+pub(super) fn try_read(
+    link: &Link,
+    reader: &mut Reader,
+    op: &mut Reading,
+    mode: ReadMode,
+    dst: &mut [u8],
+) -> Result<Poll<Read>, Error> {
+    let peer = link.peer();
+    match peer {
+        Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
+        Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        Peer::Connected | Peer::Gone => {}
+    }
+    let before = reader.position();
+    let whole = if peer == Peer::Gone {
+        reader.writer_gone(link)
+    } else {
+        Ok(())
+    };
+    let result = whole.and_then(|()| reader.read(op, link, mode, dst));
+    if result.is_err() {
+        reader.stop_asking(link);
+    }
+    if reader.position() != before {
+        link.wake_peer(Wait::ROOM);
+    }
+    result.map_err(|error| link.poison(error))
+}
+
+/// One that asked has ended: the others ask as before.
+pub(super) fn ask_anew(reader: &mut Reader, turns: &Waiters, link: &Link) {
+    match turns.asked() {
+        0 => reader.stop_asking(link),
+        asked => reader.ask(link, asked),
     }
 }
 
 impl ReadSide {
-    fn take_turn(&mut self) -> u64 {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.turns.push_back(turn);
-        turn
+    /// Tells the writer what all reads that wait ask for, and whether this one asks too.
+    fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
+        self.turns.ask(turn, asks);
+        self.reader.ask(link, self.turns.asked());
     }
 
-    fn leave(&mut self, turn: u64) {
-        self.turns.retain(|other| *other != turn);
-        if !self.turns.is_empty()
-            && let Slot::Linked(link) = &self.link
-        {
-            link.wake_own();
+    /// What other threads have done for a read that waits; the bytes go to `dst`.
+    fn collect(&mut self, turn: u64, dst: &mut [u8]) -> Collected {
+        if let Some(ended) = self.turns.take_ended(turn) {
+            let filled = ended.result.map_or(0, |read| read.len);
+            self.copy(ended.handed, filled, dst);
+            return Collected::Ended(ended.result);
+        }
+        let Some(call) = self.turns.find(turn) else {
+            return Collected::Waits(Reading::default());
+        };
+        let (op, handed) = (call.op, call.handed.take());
+        self.copy(handed, op.filled(), dst);
+        Collected::Waits(op)
+    }
+
+    fn copy(&mut self, handed: Option<Handed>, filled: usize, dst: &mut [u8]) {
+        let Some(Handed { from, bytes }) = handed else {
+            return;
+        };
+        // Of a read that was cancelled nothing counts.
+        if let (Some(to), Some(part)) = (dst.get_mut(from..filled), bytes.get(from..filled)) {
+            to.copy_from_slice(part);
+        }
+        if bytes.len() <= AMPLE {
+            self.spare = bytes;
         }
     }
+}
+
+/// What has become of a read that waits.
+enum Collected {
+    /// It was ended by another thread.
+    Ended(Result<Read, Error>),
+    /// It goes on from here.
+    Waits(Reading),
 }

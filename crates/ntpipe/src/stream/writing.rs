@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
+use super::local::Seat;
+use super::shared::WriteCall;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
+use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {
@@ -17,8 +20,51 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        self.write_charged(src, Charge::Charged, deadline)?;
-        Ok(src.len())
+        if self.is_nowait() {
+            return self.write_nowait(src, deadline);
+        }
+        self.write_charged(src, Charge::Charged, deadline)
+    }
+
+    /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
+    /// 6.3). What reads of the other end wait for goes to them (6.5 to 6.8).
+    fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = self.write_side_by(deadline)?;
+        if let Some(kernel) = side.link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, true);
+        }
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
+        let link = Arc::clone(self.writable(link)?);
+        if link.roster().is_some() {
+            return self.write_nowait_shared(&mut side, &link, src);
+        }
+        if let Some(peer) = seat.as_ref().and_then(|seat| seat.peer()) {
+            peer.ask_of(&link);
+        }
+        let written = writer.begin_nowait(&*link, src);
+        tell_reader(seat.as_ref(), &link);
+        written.map_err(|error| link.poison(error))
+    }
+
+    /// The connection to write to, or why there is none.
+    fn writable<'a>(&self, slot: &'a Slot) -> Result<&'a Arc<Link>, Error> {
+        let link = match slot {
+            Slot::Linked(link) => link,
+            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            // Who gets a side to work with has waited until the one is over, and asked for the other.
+            Slot::Arriving | Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
+        };
+        match link.peer() {
+            Peer::Connected => Ok(link),
+            Peer::Gone => Err(self.refused(Operation::Write, EndState::Closing)),
+            Peer::Disconnected => Err(Error::PIPE_NOT_CONNECTED),
+            Peer::Corrupt => Err(link.poison(Error::INVALID_DATA)),
+        }
     }
 
     pub(super) fn write_charged(
@@ -26,22 +72,18 @@ impl PipeStream {
         src: &[u8],
         charge: Charge,
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
-        let WriteSide { link, writer, .. } = &mut *side;
-        let link = match link {
-            Slot::Linked(link) => link,
-            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
-            Slot::Arriving => return Err(Error::INTERNAL_ERROR),
-        };
-        match link.peer() {
-            Peer::Connected => {}
-            Peer::Gone => return Err(self.refused(Operation::Write, EndState::Closing)),
-            Peer::Disconnected => return Err(Error::PIPE_NOT_CONNECTED),
-            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        let mut side = self.write_side_by(deadline)?;
+        let WriteSide {
+            link, writer, seat, ..
+        } = &mut *side;
+        if let Some(kernel) = link.kernel() {
+            drop(side);
+            return kernel.write(src, deadline, false);
         }
+        let link = self.writable(link)?;
         if link.roster().is_some() {
             let link = Arc::clone(link);
             return self.write_shared(side, &link, src, charge, deadline);
@@ -49,9 +91,9 @@ impl PipeStream {
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
-        link.wake_peer(Wait::DATA);
+        tell_reader(seat.as_ref(), link);
         match begun {
-            Begun::Done => Ok(()),
+            Begun::Done => Ok(src.len()),
             Begun::Pending(id) => {
                 let link = Arc::clone(link);
                 self.finish_write(side, &link, id, src, deadline)
@@ -67,20 +109,30 @@ impl PipeStream {
         id: OpId,
         src: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        let blocked = Blocked::enter(|| Arc::clone(link));
+        let call = side.waiters.enter_write(id);
         let mut contested = None;
         let result = loop {
+            if let Some(ended) = side.waiters.take_ended(call) {
+                break ended.result.map(|_| src.len());
+            }
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.resume(id, src, deadline);
+            }
             if !side.link.is(link) {
                 return Err(side.link.left());
             }
             if link.roster().is_some() {
-                return self.finish_shared(side, link, id, src, deadline);
+                let call = WriteCall::new(call, blocked);
+                return self.finish_shared(side, link, (id, call), src, deadline);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
-            link.wake_peer(Wait::DATA);
+            tell_reader(side.seat.as_ref(), link);
             match resumed {
-                Ok(Poll::Ready(())) => break Ok(()),
+                Ok(Poll::Ready(())) => break Ok(src.len()),
                 Ok(Poll::Pending) => {}
                 Err(error) => break Err(link.poison(error)),
             }
@@ -91,11 +143,16 @@ impl PipeStream {
                 Peer::Corrupt => break Err(link.poison(Error::INVALID_DATA)),
             }
             let mut until = deadline;
-            if expired(deadline) {
+            let given_up = if side.waiters.is_cancelled(call) || blocked.is_cancelled() {
+                Some(Error::OPERATION_ABORTED)
+            } else {
+                expired(deadline).then_some(Error::SEM_TIMEOUT)
+            };
+            if let Some(why) = given_up {
                 let withdrawal = side.writer.withdraw(&**link, id);
                 link.wake_peer(Wait::DATA);
                 match withdrawal {
-                    Ok(Withdrawal::Withdrawn) => break Err(Error::SEM_TIMEOUT),
+                    Ok(Withdrawal::Withdrawn) => break Err(why),
                     Ok(Withdrawal::Completed) => continue,
                     Err(error) => break Err(link.poison(error)),
                     Ok(Withdrawal::Contested) => {}
@@ -111,9 +168,11 @@ impl PipeStream {
             wait_for_room(link, rings, taken, until, pace(src.len(), Pace::Prompt));
             side = lock(&self.write);
         };
+        side.waiters.leave(call);
         // Other writes and flushes of this end may depend on this one. They look at the bell under
-        // this lock, so that they see the ring or what it is about.
-        if side.writer.has_waiters() {
+        // this lock, so that they see the ring or what it is about. A write that was taken back may
+        // have completed those behind it, which the writer then does not count any more.
+        if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
         result
@@ -123,11 +182,15 @@ impl PipeStream {
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side();
+        let mut side = self.write_side_by(deadline)?;
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
             Slot::Arriving => return Err(Error::INTERNAL_ERROR),
+            Slot::Kernel(kernel) => {
+                drop(side);
+                return kernel.flush(deadline);
+            }
         };
         match link.peer() {
             Peer::Connected => {}
@@ -136,16 +199,21 @@ impl PipeStream {
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
         }
         if link.roster().is_some() {
-            return self.flush_shared(side, &link, None, deadline);
+            let call = WriteCall::enter(&mut side, &link);
+            return self.flush_shared(side, &link, call, None, deadline);
         }
         let flush = side.writer.flush();
-        loop {
+        let blocked = Blocked::enter(|| Arc::clone(&link));
+        let call = side.waiters.enter();
+        let result = loop {
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&*link));
+            let ended = side.waiters.take_ended(call);
             let poll = side.writer.poll_flush(&*link, flush);
-            if poll.map_err(|error| link.poison(error))?.is_ready() {
-                return Ok(());
-            }
             let failed = match peer {
+                _ if ended.is_some() => Some(Error::OPERATION_ABORTED),
+                _ if poll == Ok(Poll::Ready(())) => break Ok(()),
+                _ if poll.is_err() => Some(link.poison(Error::INVALID_DATA)),
+                Peer::Connected if blocked.is_cancelled() => Some(Error::OPERATION_ABORTED),
                 Peer::Connected if expired(deadline) => Some(Error::SEM_TIMEOUT),
                 Peer::Connected => None,
                 Peer::Gone => Some(Error::BROKEN_PIPE),
@@ -154,19 +222,35 @@ impl PipeStream {
             };
             if let Some(error) = failed {
                 side.writer.forget_flush(flush);
-                return Err(error);
+                break Err(error);
             }
             drop(side);
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
+            if let Some(kernel) = side.link.kernel() {
+                drop(side);
+                return kernel.flush(deadline);
+            }
             if !side.link.is(&link) {
+                side.waiters.take_ended(call);
                 return Err(side.link.left());
             }
             if link.roster().is_some() {
-                return self.flush_shared(side, &link, Some(flush), deadline);
+                let call = WriteCall::new(call, blocked);
+                return self.flush_shared(side, &link, call, Some(flush), deadline);
             }
-        }
+        };
+        side.waiters.leave(call);
+        result
     }
+}
+
+/// After publishing: serves the reads that wait in this process, and wakes who waits.
+fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
+    if let Some(seat) = seat {
+        seat.serve(link);
+    }
+    link.wake_peer(Wait::DATA);
 }
 
 /// Waits until the peer has taken something, or anything else has changed.

@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use ntpipe_proto::Error;
-use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags, Stat};
 use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::win32_from_errno;
@@ -27,6 +27,14 @@ pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     writable: bool,
+    id: MemoryId,
+}
+
+/// What tells memory from all other memory that exists: the same in each mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MemoryId {
+    device: u64,
+    inode: u64,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread; all access is through atomics or
@@ -51,7 +59,8 @@ impl Mapping {
         fs::fcntl_add_seals(&file, SEALS).map_err(refused("F_ADD_SEALS"))?;
         // Another user who gets a descriptor for reading can't open the file anew for writing.
         fs::fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(refused("fchmod"))?;
-        Ok((Self::map(&file, len, true)?, file))
+        let stat = fs::fstat(&file).map_err(refused("fstat"))?;
+        Ok((Self::map(&file, len, true, &stat)?, file))
     }
 
     /// Maps a peer's memory to read it; refuses what could change its size under our hands.
@@ -70,10 +79,10 @@ impl Mapping {
         if !seals.contains(SEALS) || usize::try_from(stat.st_size) != Ok(len) {
             return Err(Error::INVALID_DATA);
         }
-        Self::map(file, len, writable)
+        Self::map(file, len, writable, &stat)
     }
 
-    fn map(file: impl AsFd, len: usize, writable: bool) -> Result<Self, Error> {
+    fn map(file: impl AsFd, len: usize, writable: bool, stat: &Stat) -> Result<Self, Error> {
         let prot = if writable {
             ProtFlags::READ | ProtFlags::WRITE
         } else {
@@ -87,7 +96,16 @@ impl Mapping {
             base,
             len,
             writable,
+            id: MemoryId {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            },
         })
+    }
+
+    /// Which memory it is.
+    pub(crate) fn id(&self) -> MemoryId {
+        self.id
     }
 
     /// The beginning, as a `T`.

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -210,24 +210,6 @@ pub(crate) fn receive(
     }))
 }
 
-/// Waits until the socket has something to receive, or the deadline has passed: then `false`.
-pub(crate) fn wait_readable(
-    socket: BorrowedFd<'_>,
-    deadline: Option<Instant>,
-) -> Result<bool, Errno> {
-    loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
-        match event::poll(&mut fds, timeout.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
 /// Waits until one of the sockets has something to receive; says for each whether it has. `None`
 /// once the deadline has passed.
 pub(crate) fn wait_any_readable<'a>(
@@ -260,6 +242,8 @@ pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]

@@ -109,6 +109,22 @@ fn each_has_room_when_its_time_comes() {
 }
 
 #[test]
+fn a_write_before_them_leaves_their_room_alone() {
+    let (mut pair, first, _) = blocked(4);
+    let src = [9; 10_000];
+    let second = pair.pending(&src);
+    for _ in 0..28 {
+        assert_eq!(pair.request(&[7; 1000]), Begun::Done);
+    }
+    pair.withdraw(first);
+    assert_eq!(pair.resume(second, &src), Poll::Pending);
+    pair.withdraw(second);
+    for _ in 0..28 {
+        assert_eq!(pair.read(1000), some(&[7; 1000]));
+    }
+}
+
+#[test]
 fn more_than_the_reserve_waits_for_room() {
     let (mut pair, id, _) = blocked(4);
     let large = vec![1; 20_000];

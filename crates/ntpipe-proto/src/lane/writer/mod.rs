@@ -61,9 +61,10 @@ pub enum Begun {
 
 /// The writer end of a lane: cursors and pending writes.
 ///
-/// Commands: [`begin`](Self::begin), [`resume`](Self::resume), [`withdraw`](Self::withdraw),
-/// [`flush`](Self::flush), [`poll_flush`](Self::poll_flush). All of them publish what they did;
-/// the caller then wakes the peer if it sleeps, and on *pending* waits until the peer has moved.
+/// Commands: [`begin`](Self::begin), [`begin_nowait`](Self::begin_nowait),
+/// [`resume`](Self::resume), [`withdraw`](Self::withdraw), [`flush`](Self::flush),
+/// [`poll_flush`](Self::poll_flush). All of them publish what they did; the caller then wakes the
+/// peer if it sleeps, and on *pending* waits until the peer has moved.
 #[derive(Debug)]
 pub struct Writer {
     pipe_type: PipeType,
@@ -205,6 +206,20 @@ impl Writer {
         self.settle(lane, 0);
         let unread = self.unread_charged(self.offered + count(len));
         Ok(self.pending.is_empty() && unread <= self.quota && self.has_room_for(count(len)))
+    }
+
+    /// Whether an attempt to take a pending write back has begun, and was contested.
+    #[must_use]
+    pub fn is_withdrawing(&self, id: OpId) -> bool {
+        self.pending.iter().any(|op| op.id == id && op.withdrawing)
+    }
+
+    /// How many bytes of a pending write are in the ring or have been read; `None` if it is not
+    /// pending any more.
+    #[must_use]
+    pub fn stored(&self, id: OpId) -> Option<u64> {
+        let op = self.pending.iter().find(|op| op.id == id)?;
+        Some(op.stored)
     }
 
     /// The pending writes, in order. Whoever holds this end can go on with one of them if it has

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicU32;
 use super::*;
 
 fn roster() -> Roster {
-    Roster::create(65536, ReadMode::Byte).unwrap()
+    Roster::create(65536, PipeState::CLIENT).unwrap()
 }
 
 /// A further holder, which happens to live in this process too.

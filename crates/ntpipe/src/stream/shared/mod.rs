@@ -20,6 +20,9 @@ use crate::sys::futex;
 mod reading;
 mod writing;
 
+pub(super) use reading::ReadTurn;
+pub(super) use writing::WriteCall;
+
 /// What this process knows of the reader that it shares.
 #[derive(Debug, Default)]
 pub(super) struct SharedReads {
@@ -76,14 +79,21 @@ impl PipeStream {
     pub(crate) fn share(&self) -> Result<Newcomer, Error> {
         self.check_process()?;
         drop(self.read_side());
-        let (mut read, mut write) = (lock(&self.read), lock(&self.write));
+        let (mut write, mut read) = (lock(&self.write), lock(&self.read.side));
+        if read.link.kernel().is_some() {
+            return Err(Error::NOT_SUPPORTED);
+        }
         let link = self.linked(&read.link, Operation::Write)?;
         if link.roster().is_none() {
             let ring = ring_capacity(self.terms.writes.unwrap_or(0));
-            let roster = Roster::create(ring, self.own_mode())?;
+            let modes = self.modes();
+            let roster = Roster::create(ring, modes)?;
             read.hand_over(&roster, &link)?;
             write.hand_over(&roster, &link)?;
+            // From here on neither end serves the other's calls itself.
+            write.seat = None;
             link.set_roster(roster);
+            self.read.share_with(Some(&link), modes);
         }
         let roster = link.roster().ok_or(Error::INTERNAL_ERROR)?;
         let entered = {
@@ -103,8 +113,8 @@ impl PipeStream {
 
     /// Gives this process' part in a shared end up; [`Left::Last`] also for an end that is not
     /// shared.
-    pub(crate) fn leave(&self) -> Left {
-        let (mut read, mut write) = (lock(&self.read), lock(&self.write));
+    pub(crate) fn leave_end(&self) -> Left {
+        let (mut write, mut read) = (lock(&self.write), lock(&self.read.side));
         let Slot::Linked(link) = read.link.clone() else {
             return Left::Last;
         };
@@ -133,7 +143,8 @@ impl PipeStream {
     /// Clears away what dead holders have left behind, of whom `other` may be one. Called by the
     /// service thread, which does not wait for long: `false` if it has to come again.
     pub(crate) fn look_for_dead(&self, other: HolderId) -> bool {
-        let (Ok(mut read), Ok(mut write)) = (try_lock(&self.read), try_lock(&self.write)) else {
+        let (Ok(mut write), Ok(mut read)) = (try_lock(&self.write), try_lock(&self.read.side))
+        else {
             return false;
         };
         let Slot::Linked(link) = read.link.clone() else {
@@ -148,7 +159,7 @@ impl PipeStream {
 
     /// As [`look_for_dead`](Self::look_for_dead), by a thread that has waited for a while.
     fn look_around(&self, link: &Arc<Link>) {
-        let (mut read, mut write) = (lock(&self.read), lock(&self.write));
+        let (mut write, mut read) = (lock(&self.write), lock(&self.read.side));
         if read.link.is(link)
             && let Err(error) = self.bury_dead(&mut read, &mut write, link, None)
         {

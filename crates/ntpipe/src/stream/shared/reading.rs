@@ -5,10 +5,11 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{FRAGMENT, Incoming, Peek, Read, Reading, ring_capacity};
-use ntpipe_proto::{Error, ReadMode};
+use ntpipe_proto::{Error, ReadMode, Status, WaitMode};
 
-use super::super::{PipeStream, ReadSide, expired, lock, pace};
+use super::super::{PipeStream, ReadSide, Terms, expired, lock, pace};
 use super::wake_up_at;
+use crate::canceller::Blocked;
 use crate::primitive::full_fence;
 use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -23,6 +24,32 @@ pub(super) struct Waiting {
     is_serious: bool,
     /// It is counted among those that the peer wakes.
     is_counted: bool,
+    /// The beginning of a message is there, which waits in the pipe for the rest.
+    has_begun: bool,
+}
+
+/// A read that has its turn among those of this process.
+pub(in crate::stream) struct ReadTurn {
+    turn: u64,
+    op: Reading,
+    wait_mode: WaitMode,
+    blocked: Blocked,
+}
+
+impl ReadTurn {
+    pub(in crate::stream) fn new(
+        turn: u64,
+        op: Reading,
+        wait_mode: WaitMode,
+        blocked: Blocked,
+    ) -> Self {
+        Self {
+            turn,
+            op,
+            wait_mode,
+            blocked,
+        }
+    }
 }
 
 /// What one look brought.
@@ -41,11 +68,11 @@ impl PipeStream {
         &'a self,
         mut side: MutexGuard<'a, ReadSide>,
         link: &Arc<Link>,
-        turn: u64,
-        mut op: Reading,
+        call: ReadTurn,
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
+        let (turn, mut op) = (call.turn, call.op);
         let wait = Wait::Data(pace(dst.len(), Pace::Behind));
         let mut waiting = Waiting::default();
         let result = loop {
@@ -62,14 +89,19 @@ impl PipeStream {
                     || link.peer() != peer
                     || roster.has_rung_since(seen)
             };
-            let first = side.turns.front() == Some(&turn);
+            let first = side.turns.is_first(turn);
             let look = match first {
                 true => self.look(&mut side, link, &mut waiting, &mut op, dst),
                 false => Ok(Look::Nothing),
             };
+            let is_cancelled = side.turns.is_cancelled(turn) || call.blocked.is_cancelled();
+            // Of a message that is half here the rest is on its way.
+            let goes = call.wait_mode == WaitMode::NoWait && op.filled() == 0 && !waiting.has_begun;
             let over = match look {
                 Ok(Look::Done(read)) => Some(Ok(read)),
                 Ok(Look::Again) => None,
+                Ok(Look::Nothing) if goes => Some(Err(Status::PIPE_EMPTY.error())),
+                Ok(Look::Nothing) if is_cancelled => Some(Err(Error::OPERATION_ABORTED)),
                 Ok(Look::Nothing) if expired(deadline) => Some(Err(Error::SEM_TIMEOUT)),
                 Ok(Look::Nothing) => {
                     drop(side);
@@ -83,7 +115,7 @@ impl PipeStream {
                         link.spin(wait, moved);
                     }
                     waiting.is_serious = true;
-                    side = lock(&self.read);
+                    side = lock(&self.read.side);
                     None
                 }
                 Err(error) => Some(Err(error)),
@@ -94,8 +126,9 @@ impl PipeStream {
             }
         };
         let result = match result {
-            Err(error) if error == Error::SEM_TIMEOUT => {
-                self.give_up(&mut side, link, turn, &mut op, dst)
+            Err(why) if why == Error::SEM_TIMEOUT || why == Error::OPERATION_ABORTED => {
+                let found = self.give_up(&mut side, link, turn, &mut op, dst);
+                found.and_then(|read| read.ok_or(why))
             }
             done => done,
         };
@@ -113,7 +146,9 @@ impl PipeStream {
         dst: &mut [u8],
     ) -> Result<Look, Error> {
         let held = side.enter(&self.terms, link, None)?;
-        let mode = link.roster().map_or(ReadMode::Byte, Roster::mode);
+        let mode = link
+            .roster()
+            .map_or(ReadMode::Byte, |roster| roster.modes().read_mode);
         if !held.is_first() {
             held.take_ticket();
             return Ok(Look::Nothing);
@@ -153,6 +188,7 @@ impl PipeStream {
             });
             let read = match is_torn {
                 true => {
+                    waiting.has_begun = true;
                     side.undo(&self.terms, link, &held)?;
                     *op = begun;
                     Ok(Poll::Pending)
@@ -199,7 +235,7 @@ impl PipeStream {
         ring.saturating_sub(unread) > 3 * FRAGMENT
     }
 
-    /// The time is up. A write may have counted on what this read asked for: then it has it.
+    /// It waits no more. A write may have counted on what this read asked for: then it has it.
     fn give_up(
         &self,
         side: &mut ReadSide,
@@ -207,14 +243,13 @@ impl PipeStream {
         turn: u64,
         op: &mut Reading,
         dst: &mut [u8],
-    ) -> Result<Read, Error> {
-        let timed_out = Err(Error::SEM_TIMEOUT);
-        if side.turns.front() != Some(&turn) {
-            return timed_out;
+    ) -> Result<Option<Read>, Error> {
+        if !side.turns.is_first(turn) {
+            return Ok(None);
         }
         let held = side.enter(&self.terms, link, None)?;
         if !held.is_first() {
-            return timed_out;
+            return Ok(None);
         }
         side.work(link, &held, |reader, lane| {
             reader.ask(lane, 0);
@@ -222,7 +257,7 @@ impl PipeStream {
         })?;
         drop(held);
         match self.look(side, link, &mut Waiting::default(), op, dst)? {
-            Look::Done(read) => return Ok(read),
+            Look::Done(read) => return Ok(Some(read)),
             Look::Nothing | Look::Again => {}
         }
         let held = side.enter(&self.terms, link, None)?;
@@ -230,7 +265,7 @@ impl PipeStream {
             reader.stop_asking(lane);
             Ok(())
         })?;
-        timed_out
+        Ok(None)
     }
 
     /// A read has ended: the next one's turn comes, in this process or another.
@@ -239,7 +274,8 @@ impl PipeStream {
     }
 
     fn leave_turn(&self, side: &mut ReadSide, link: &Link, turn: u64, waiting: Waiting) {
-        side.turns.retain(|other| *other != turn);
+        side.turns.leave(turn);
+        self.read.count_down(side);
         if waiting.is_counted || link.roster().is_some_and(Roster::has_ticket) {
             match side.enter(&self.terms, link, None) {
                 Ok(held) => {
@@ -289,5 +325,16 @@ impl PipeStream {
         }
         held.take_ticket();
         Ok(())
+    }
+}
+
+impl ReadSide {
+    /// Whether reads wait at an end that is shared, whosever they are.
+    pub(in crate::stream) fn has_shared_waiters(
+        &mut self,
+        terms: &Terms,
+        link: &Link,
+    ) -> Result<bool, Error> {
+        Ok(self.enter(terms, link, None)?.has_readers())
     }
 }

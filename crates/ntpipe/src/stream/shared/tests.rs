@@ -1,7 +1,7 @@
 use std::task::Poll;
 
 use ntpipe_proto::lane::{Begun, Charge, Reading};
-use ntpipe_proto::{Access, End, EndState, PipeType, ReadMode};
+use ntpipe_proto::{Access, Direction, End, EndState, PipeState, PipeType, ReadMode};
 
 use super::reading::{Look, Waiting};
 use super::*;
@@ -27,6 +27,7 @@ fn end(end: End, link: Arc<Link>) -> PipeStream {
     let terms = Terms {
         end,
         pipe_type: PipeType::Message,
+        direction: Direction::Inbound,
         access: Access::GENERIC_READ,
         reads: is_reader.then_some(QUOTA),
         writes: (!is_reader).then_some(QUOTA),
@@ -60,7 +61,7 @@ fn join(stream: &PipeStream) -> PipeStream {
 
 fn link(stream: &PipeStream) -> Arc<Link> {
     stream
-        .linked(&lock(&stream.read).link, Operation::Read)
+        .linked(&lock(&stream.read.side).link, Operation::Read)
         .unwrap()
 }
 
@@ -110,7 +111,7 @@ fn die_writing(stream: PipeStream, text: &[u8], death: Death) {
 /// Takes a message and dies with it.
 fn die_reading(stream: PipeStream, death: Death) {
     let link = link(&stream);
-    let mut side = lock(&stream.read);
+    let mut side = lock(&stream.read.side);
     let held = side.enter(&stream.terms, &link, None).unwrap();
     let lane = DeferredIn::new(&link, side.shared.so_far);
     let (mut op, mut buf) = (Reading::default(), [0; 1000]);
@@ -207,7 +208,7 @@ fn a_reader_that_dies_with_its_claim_gives_the_write_free() {
     };
     {
         let link = link(&other);
-        let mut side = lock(&other.read);
+        let mut side = lock(&other.read.side);
         let held = side.enter(&other.terms, &link, None).unwrap();
         let lane = DeferredIn::new(&link, side.shared.so_far);
         let (mut op, mut buf) = (Reading::default(), [0; 1000]);
@@ -232,10 +233,10 @@ fn a_mode_that_one_holder_sets_is_everybodys() {
     let (reader, _writer) = pair();
     let other = join(&reader);
     assert_eq!(other.mode(), ReadMode::Message);
-    link(&other).roster().unwrap().set_mode(ReadMode::Byte);
+    link(&other).roster().unwrap().set_modes(PipeState::CLIENT);
     assert_eq!(reader.mode(), ReadMode::Byte);
     // It stays so for who holds the end alone again.
-    assert_eq!(other.leave(), Left::Others);
+    assert_eq!(other.leave_end(), Left::Others);
     reader.detach(EndState::Disconnected);
     assert_eq!(reader.mode(), ReadMode::Byte);
 }
@@ -245,10 +246,10 @@ fn the_last_one_to_leave_knows() {
     let (reader, _writer) = pair();
     let (two, three) = (join(&reader), join(&reader));
     let four = join(&three);
-    assert_eq!(reader.leave(), Left::Others);
+    assert_eq!(reader.leave_end(), Left::Others);
     drop(three);
-    assert_eq!(two.leave(), Left::Others);
-    assert_eq!(four.leave(), Left::Last);
+    assert_eq!(two.leave_end(), Left::Others);
+    assert_eq!(four.leave_end(), Left::Last);
 }
 
 #[test]
@@ -312,7 +313,7 @@ fn who_has_a_part_of_a_message_gets_the_rest_too() {
     let reading = link(&other);
     let (mut op, mut buf) = (Reading::default(), vec![0; 300_000]);
     let mut look = || {
-        let mut side = lock(&other.read);
+        let mut side = lock(&other.read.side);
         // It has not even said that it waits.
         other.look(
             &mut side,

@@ -8,8 +8,9 @@ use ntpipe_proto::Error;
 use ntpipe_proto::lane::{Begun, Charge, Flush, OpId, Outgoing, Withdrawal};
 
 use super::super::writing::{CONTESTED_LIMIT, CONTESTED_PAUSE};
-use super::super::{PipeStream, WriteSide, expired, lock, pace};
+use super::super::{PipeStream, Terms, WriteSide, expired, lock, pace};
 use super::{Waiter, wake_up_at};
+use crate::canceller::Blocked;
 use crate::primitive::full_fence;
 use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -21,6 +22,32 @@ struct Waiting {
     is_counted: bool,
 }
 
+/// A write or a flush that waits, as those that cancel calls find it.
+pub(in crate::stream) struct WriteCall {
+    id: u64,
+    blocked: Blocked,
+}
+
+impl WriteCall {
+    /// One that has waited since before the end was shared.
+    pub(in crate::stream) fn new(id: u64, blocked: Blocked) -> Self {
+        Self { id, blocked }
+    }
+
+    pub(in crate::stream) fn enter(side: &mut WriteSide, link: &Arc<Link>) -> Self {
+        let blocked = Blocked::enter(|| Arc::clone(link));
+        Self::new(side.waiters.enter(), blocked)
+    }
+
+    /// Why it is to end, if it is. Look at the bells before this.
+    fn given_up(&self, side: &WriteSide, deadline: Option<Instant>) -> Option<Error> {
+        if side.waiters.is_cancelled(self.id) || self.blocked.is_cancelled() {
+            return Some(Error::OPERATION_ABORTED);
+        }
+        expired(deadline).then_some(Error::SEM_TIMEOUT)
+    }
+}
+
 impl PipeStream {
     /// `WriteFile`, once it is known that the peer is there.
     pub(in crate::stream) fn write_shared<'a>(
@@ -30,7 +57,7 @@ impl PipeStream {
         src: &[u8],
         charge: Charge,
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let me = link.roster().ok_or(Error::INTERNAL_ERROR)?.me().to_u32();
         let begun = {
             let held = side.enter(&self.terms, link, None)?;
@@ -47,9 +74,26 @@ impl PipeStream {
             })
         };
         match begun.map_err(|error| link.poison(error))? {
-            Begun::Done => Ok(()),
-            Begun::Pending(id) => self.finish_shared(side, link, id, src, deadline),
+            Begun::Done => Ok(src.len()),
+            Begun::Pending(id) => {
+                let call = WriteCall::enter(&mut side, link);
+                self.finish_shared(side, link, (id, call), src, deadline)
+            }
         }
+    }
+
+    /// `WriteFile` at an end that does not wait.
+    pub(in crate::stream) fn write_nowait_shared(
+        &self,
+        side: &mut WriteSide,
+        link: &Link,
+        src: &[u8],
+    ) -> Result<usize, Error> {
+        let held = side.enter(&self.terms, link, None)?;
+        let written = side.work(link, &held, |writer, lane, _| {
+            writer.begin_nowait(lane, src)
+        });
+        written.map_err(|error| link.poison(error))
     }
 
     /// Waits until a pending write is complete.
@@ -57,10 +101,10 @@ impl PipeStream {
         &'a self,
         mut side: MutexGuard<'a, WriteSide>,
         link: &Arc<Link>,
-        id: OpId,
+        (id, call): (OpId, WriteCall),
         src: &[u8],
         deadline: Option<Instant>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let mut waiting = Waiting::default();
         let mut contested = None;
         let pace = pace(src.len(), Pace::Prompt);
@@ -72,11 +116,11 @@ impl PipeStream {
                 break Err(Error::INTERNAL_ERROR);
             };
             let sight = Sight::begin(link, roster);
-            let is_late = expired(deadline);
-            let step = self.go_on(&mut side, link, id, src, &mut waiting, is_late);
+            let why = call.given_up(&side, deadline);
+            let step = self.go_on(&mut side, link, (id, why), src, &mut waiting);
             let over = match step {
-                Ok(Step::Done) => Some(Ok(())),
-                Ok(Step::TakenBack) => Some(Err(Error::SEM_TIMEOUT)),
+                Ok(Step::Done) => Some(Ok(src.len())),
+                Ok(Step::TakenBack(why)) => Some(Err(why)),
                 Ok(Step::Failed(error)) | Err(error) => Some(Err(error)),
                 Ok(Step::Contested) => {
                     // The reader decides within a few instructions, if it runs; it need not tell.
@@ -100,19 +144,19 @@ impl PipeStream {
                 break result;
             }
         };
+        side.waiters.leave(call.id);
         self.end_waiting(&mut side, link, waiting);
         result
     }
 
-    /// One step of a pending write; takes it back if it is late.
+    /// One step of a pending write; takes it back if it is given up.
     fn go_on(
         &self,
         side: &mut WriteSide,
         link: &Link,
-        id: OpId,
+        (id, given_up): (OpId, Option<Error>),
         src: &[u8],
         waiting: &mut Waiting,
-        is_late: bool,
     ) -> Result<Step, Error> {
         let held = side.enter(&self.terms, link, None)?;
         if waiting.is_serious && !waiting.is_counted {
@@ -138,12 +182,12 @@ impl PipeStream {
             Peer::Disconnected => return Ok(Step::Failed(Error::PIPE_NOT_CONNECTED)),
             Peer::Corrupt => return Ok(Step::Failed(link.poison(Error::INVALID_DATA))),
         }
-        if !is_late {
+        let Some(why) = given_up else {
             return Ok(Step::Pending);
-        }
+        };
         let withdrawn = side.work(link, &held, |writer, lane, _| writer.withdraw(lane, id));
         Ok(match withdrawn.map_err(|error| link.poison(error))? {
-            Withdrawal::Withdrawn => Step::TakenBack,
+            Withdrawal::Withdrawn => Step::TakenBack(why),
             Withdrawal::Completed => Step::Done,
             Withdrawal::Contested => Step::Contested,
         })
@@ -155,6 +199,7 @@ impl PipeStream {
         &'a self,
         mut side: MutexGuard<'a, WriteSide>,
         link: &Arc<Link>,
+        call: WriteCall,
         begun: Option<Flush>,
         deadline: Option<Instant>,
     ) -> Result<(), Error> {
@@ -176,7 +221,7 @@ impl PipeStream {
                 break Err(Error::INTERNAL_ERROR);
             };
             let sight = Sight::begin(link, roster);
-            let peer = link.peer();
+            let (peer, given_up) = (link.peer(), call.given_up(&side, deadline));
             let polled = (|| {
                 let held = side.enter(&self.terms, link, None)?;
                 if waiting.is_serious && !waiting.is_counted {
@@ -193,8 +238,7 @@ impl PipeStream {
                 Ok(Poll::Ready(())) => Some(Ok(())),
                 Err(error) => Some(Err(error)),
                 Ok(Poll::Pending) => match peer {
-                    Peer::Connected if expired(deadline) => Some(Err(Error::SEM_TIMEOUT)),
-                    Peer::Connected => None,
+                    Peer::Connected => given_up.map(Err),
                     Peer::Gone => Some(Err(Error::BROKEN_PIPE)),
                     Peer::Disconnected => Some(Err(Error::PIPE_NOT_CONNECTED)),
                     Peer::Corrupt => Some(Err(link.poison(Error::INVALID_DATA))),
@@ -220,6 +264,7 @@ impl PipeStream {
                 tracing::debug!(%error, "a flush is not forgotten");
             }
         }
+        side.waiters.leave(call.id);
         self.end_waiting(&mut side, link, waiting);
         result
     }
@@ -263,12 +308,40 @@ impl PipeStream {
     }
 }
 
+impl WriteSide {
+    /// Whether the peer of a shared end has not read everything, an empty message included.
+    pub(in crate::stream) fn has_unread_shared(
+        &mut self,
+        terms: &Terms,
+        link: &Link,
+    ) -> Result<bool, Error> {
+        let held = self.enter(terms, link, None)?;
+        let all_read = self.work(link, &held, |writer, lane, _| {
+            let flush = writer.flush();
+            let all_read = writer.poll_flush(lane, flush);
+            writer.forget_flush(flush);
+            all_read
+        });
+        Ok(all_read.map_err(|error| link.poison(error))?.is_pending())
+    }
+
+    /// The quota of a shared end that is free.
+    pub(in crate::stream) fn free_shared(
+        &mut self,
+        terms: &Terms,
+        link: &Link,
+    ) -> Result<u64, Error> {
+        let held = self.enter(terms, link, None)?;
+        self.work(link, &held, |writer, lane, _| writer.free_quota(lane))
+    }
+}
+
 /// What became of a pending write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Done,
     Pending,
-    TakenBack,
+    TakenBack(Error),
     Contested,
     Failed(Error),
 }

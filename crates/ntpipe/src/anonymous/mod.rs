@@ -1,4 +1,8 @@
 //! Anonymous pipes.
+//!
+//! They have the shape of [`std::io::pipe`]. An end that leaves for a program that knows nothing of
+//! this library, as its standard input, say, turns the pipe into one of the kernel's: see
+//! [`PipeReader::into_fd`].
 
 use std::io::{self, Read, Write};
 use std::ops::Deref;
@@ -8,15 +12,17 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use ntpipe_proto::control::Opened;
 use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{
-    Access, Direction, End, EndState, Error, MaxInstances, PipeType, Quotas, ReadMode,
+    Access, Direction, End, EndState, Error, MaxInstances, Operation, PipeType, Quotas, ReadMode,
 };
 
-use crate::options::{PipeEnd, PipeInfo, PipeMode};
+mod fds;
+
+use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::parts::PipeParts;
 use crate::ring::{Link, Offer, Trust};
-use crate::shared::{self, Holding, Kind, PeerWatch, Portrait, Watches};
+use crate::shared::{self, Holding, Kind, Party, PeerWatch, Portrait, Watches};
 use crate::stream::shared::Left;
-use crate::stream::{PipeStream, Terms, lock};
+use crate::stream::{KernelEnd, PipeStream, Terms, lock};
 use crate::sys::{bag, socket};
 
 /// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
@@ -33,13 +39,16 @@ pub struct PipeWriter {
 
 struct AnonymousEnd {
     stream: PipeStream,
-    link: Arc<Link>,
+    /// Missing if the pipe was the kernel's from the beginning.
+    link: Option<Arc<Link>>,
     quota: u32,
     /// Hangs up when the other end is gone; not needed while one process has both.
     wire: OnceLock<Arc<OwnedFd>>,
     /// The other end, where it was made.
     siblings: Option<Arc<Siblings>>,
     watches: Watches,
+    /// The kernel's pipe, once this end was asked for it.
+    kernel: OnceLock<Arc<KernelEnd>>,
 }
 
 /// The reading and the writing end, in the process that made both.
@@ -98,27 +107,17 @@ pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
 
 impl AnonymousEnd {
     fn new(end: End, quota: u32, link: Link, siblings: &Arc<Siblings>) -> Self {
-        let (reads, writes) = match end {
-            End::Server => (Some(quota), None),
-            End::Client => (None, Some(quota)),
-        };
-        let terms = Terms {
-            end,
-            pipe_type: PipeType::Byte,
-            access: Access::READ_ATTRIBUTES | Access::WRITE_ATTRIBUTES,
-            reads,
-            writes,
-        };
-        let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
+        let stream = new_stream(end, quota);
         let link = Arc::new(link);
         stream.attach(&link);
         Self {
             stream,
-            link,
+            link: Some(link),
             quota,
             wire: OnceLock::new(),
             siblings: Some(Arc::clone(siblings)),
             watches: Watches::default(),
+            kernel: OnceLock::new(),
         }
     }
 
@@ -131,6 +130,10 @@ impl AnonymousEnd {
 
     /// Parts for a further holder.
     fn share(self: &Arc<Self>) -> io::Result<PipeParts> {
+        self.stream.check_process()?;
+        if self.stream.kernel_end().is_some() {
+            return Err(Error::NOT_SUPPORTED.into());
+        }
         let wire = self.wire()?;
         let newcomer = self.stream.share()?;
         let quotas = Quotas {
@@ -140,8 +143,8 @@ impl AnonymousEnd {
         let portrait = Portrait {
             kind: self.kind(),
             access: self.stream.terms().access,
-            client_pid: 0,
-            server_pid: 0,
+            client: Party::default(),
+            server: Party::default(),
             pipe: Opened {
                 pipe_type: PipeType::Byte,
                 direction: Direction::Inbound,
@@ -165,11 +168,12 @@ impl AnonymousEnd {
         let received = parts.unpack(kind)?;
         let end = Arc::new(Self {
             stream: received.stream,
-            link: received.link,
+            link: Some(received.link),
             quota: received.description.pipe.quotas.inbound,
             wire: OnceLock::new(),
             siblings: None,
             watches: Watches::default(),
+            kernel: OnceLock::new(),
         });
         end.connect(received.connection)?;
         let other: Arc<dyn Holding> = Arc::<Self>::clone(&end);
@@ -177,6 +181,16 @@ impl AnonymousEnd {
         end.watches
             .add_lifeline(received.lifeline, from, Arc::downgrade(&other))?;
         Ok(end)
+    }
+
+    /// The other end, if it is in this process and was made here.
+    fn peer(&self) -> Option<Arc<Self>> {
+        let [reader, writer] = &self.siblings.as_ref()?.ends;
+        let other = match self.kind() {
+            Kind::Writer => reader,
+            Kind::Reader | Kind::Client | Kind::Server => writer,
+        };
+        other.get().and_then(Weak::upgrade)
     }
 
     /// The socket by which the other end learns of this one's death.
@@ -198,10 +212,11 @@ impl AnonymousEnd {
     }
 
     fn connect(&self, socket: OwnedFd) -> Result<(), Error> {
+        let link = self.link.as_ref().ok_or(Error::NOT_SUPPORTED)?;
         let socket = Arc::new(socket);
         self.watches.add(Arc::new(PeerWatch {
             socket: Arc::clone(&socket),
-            link: Arc::downgrade(&self.link),
+            link: Arc::downgrade(link),
         }))?;
         let _ = self.wire.set(socket);
         Ok(())
@@ -227,13 +242,34 @@ impl Holding for AnonymousEnd {
     }
 }
 
+impl AnonymousEnd {
+    /// A client whose server has closed its end finds no instance (observed 8.20).
+    fn instances(&self) -> io::Result<u32> {
+        self.stream.check(Operation::Query)?;
+        let alone = self.stream.terms().end == End::Client && !self.stream.has_peer();
+        Ok(u32::from(!alone))
+    }
+
+    fn local_info(&self) -> io::Result<LocalInfo> {
+        let queues = self.stream.queue_info()?;
+        let (info, instances) = (self.info(), self.instances()?);
+        Ok(LocalInfo::new(info, Direction::Inbound, instances, queues))
+    }
+
+    fn handle_state(&self) -> io::Result<HandleState> {
+        Ok(HandleState::new(self.stream.modes(), self.instances()?))
+    }
+}
+
 impl Drop for AnonymousEnd {
     fn drop(&mut self) {
         if !self.stream.is_ours() {
             return;
         }
-        if self.stream.leave() == Left::Last {
-            self.link.close();
+        if self.stream.leave_end() == Left::Last {
+            if let Some(link) = &self.link {
+                link.close();
+            }
             if let Some(wire) = self.wire.get() {
                 socket::hang_up(wire.as_fd());
             }
@@ -242,12 +278,50 @@ impl Drop for AnonymousEnd {
     }
 }
 
+fn new_stream(end: End, quota: u32) -> PipeStream {
+    let (reads, writes) = match end {
+        End::Server => (Some(quota), None),
+        End::Client => (None, Some(quota)),
+    };
+    let terms = Terms {
+        end,
+        pipe_type: PipeType::Byte,
+        direction: Direction::Inbound,
+        access: match end {
+            End::Server => Access::ANONYMOUS_READ_END,
+            End::Client => Access::ANONYMOUS_WRITE_END,
+        },
+        reads,
+        writes,
+    };
+    PipeStream::new(terms, ReadMode::Byte, EndState::Connected)
+}
+
 impl PipeReader {
     /// What the pipe is: as on Windows, one instance of a byte pipe.
     #[doc(alias = "GetNamedPipeInfo")]
     #[must_use]
     pub fn info(&self) -> PipeInfo {
         self.end.info()
+    }
+
+    /// The modes of this end and the number of instances: 1, or 0 for a writing end whose reader is
+    /// gone (observed 8.20).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
     }
 
     /// Another handle for the same end.
@@ -264,6 +338,7 @@ impl PipeReader {
     /// # Errors
     /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): the pipe is [one of the kernel's](Self::into_fd).
     /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
     /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
     ///
@@ -339,6 +414,25 @@ impl PipeWriter {
         self.end.info()
     }
 
+    /// The modes of this end and the number of instances: 1, or 0 for a writing end whose reader is
+    /// gone (observed 8.20).
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "GetNamedPipeHandleState")]
+    pub fn handle_state(&self) -> io::Result<HandleState> {
+        self.end.handle_state()
+    }
+
+    /// What `FilePipeLocalInformation` tells of this end: the pipe is an inbound one.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[doc(alias = "NtQueryInformationFile")]
+    pub fn local_info(&self) -> io::Result<LocalInfo> {
+        self.end.local_info()
+    }
+
     /// Another handle for the same end; the reader finds the end when the last is dropped.
     ///
     /// # Errors
@@ -353,6 +447,7 @@ impl PipeWriter {
     /// # Errors
     /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): the pipe is [one of the kernel's](Self::into_fd).
     /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
     /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
     ///

@@ -1,0 +1,225 @@
+//! The loops that are measured, and what comes out.
+//!
+//! Each message carries its number at both ends, and both processes check it.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::ends::Ends;
+use super::plan::Workload;
+
+/// What one run has measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// In the workload's unit.
+    pub(super) figure: f64,
+    /// What the slowest hundredth of the round trips took at least, if they were timed singly.
+    pub(super) p99: Option<f64>,
+    /// CPU time of both processes for one message, round trip or connection, in microseconds.
+    pub(super) cpu: f64,
+    /// What an idle connection takes of the server's memory, in KiB.
+    pub(super) memory: Option<f64>,
+    /// How often both processes woke up in a second in which nothing happened.
+    pub(super) wakeups: Option<f64>,
+}
+
+/// What ends a stream, or asks for the end of a serving process.
+const LAST: u64 = u64::MAX;
+/// Messages between two looks at the clock.
+const BATCH: u64 = 64;
+/// The size of a call on a connection of its own.
+pub(super) const CALL: usize = 64;
+/// What a run of messages has taken.
+pub(super) struct Measured {
+    time: Duration,
+    count: u64,
+    size: usize,
+    singles: Vec<Duration>,
+}
+
+impl Measured {
+    pub(super) fn sample(mut self, workload: Workload, used: Duration) -> Sample {
+        let seconds = self.time.as_secs_f64();
+        let figure = match workload {
+            Workload::Stream { .. } => to_f64(self.count) * size_f64(self.size) / 1e6 / seconds,
+            Workload::RoundTrip { .. } | Workload::Transact { .. } if !self.singles.is_empty() => {
+                let at = self.singles.len() / 2;
+                let (_, median, _) = self.singles.select_nth_unstable(at);
+                median.as_secs_f64() * 1e6
+            }
+            Workload::RoundTrip { .. }
+            | Workload::Transact { .. }
+            | Workload::Connect
+            | Workload::Idle { .. } => seconds * 1e6 / to_f64(self.count),
+        };
+        let p99 = (!self.singles.is_empty()).then(|| {
+            let at = self.singles.len() * 99 / 100;
+            let (_, p99, _) = self.singles.select_nth_unstable(at);
+            p99.as_secs_f64() * 1e6
+        });
+        Sample {
+            figure,
+            p99,
+            cpu: used.as_secs_f64() * 1e6 / to_f64(self.count),
+            memory: None,
+            wakeups: None,
+        }
+    }
+}
+
+/// Round trips until the time is over; each is timed by itself if `single`.
+pub(super) fn round_trips(
+    ends: &mut Ends,
+    size: usize,
+    budget: Duration,
+    single: bool,
+    transact: bool,
+) -> io::Result<Measured> {
+    let (mut sent, mut received) = (vec![0; size], vec![0; size]);
+    let mut singles = Vec::new();
+    let mut trip = |number| {
+        stamp(&mut sent, number);
+        let came = if transact {
+            ends.transact(&sent, &mut received)?
+        } else {
+            ends.send(&sent)?;
+            ends.receive(&mut received)?
+        };
+        check(came && sent.first() == received.first() && sent.last() == received.last())?;
+        check_number(&received, number)
+    };
+    let mut number = 0;
+    // Not measured: until both sides run as they will.
+    let warm_up = Instant::now();
+    while warm_up.elapsed() < budget / 10 {
+        trip(number)?;
+        number += 1;
+    }
+    let start = Instant::now();
+    let mut count = 0;
+    while start.elapsed() < budget {
+        for _ in 0..if single { 1 } else { BATCH } {
+            let begin = single.then(Instant::now);
+            trip(number)?;
+            number += 1;
+            count += 1;
+            singles.extend(begin.map(|begin| begin.elapsed()));
+        }
+    }
+    Ok(Measured {
+        time: start.elapsed(),
+        count,
+        size,
+        singles,
+    })
+}
+
+pub(super) fn stream(ends: &mut Ends, size: usize, budget: Duration) -> io::Result<Measured> {
+    let mut message = vec![0; size];
+    let mut count = 0;
+    let start = Instant::now();
+    while start.elapsed() < budget {
+        for _ in 0..BATCH {
+            stamp(&mut message, count);
+            ends.send(&message)?;
+            count += 1;
+        }
+    }
+    stamp(&mut message, LAST);
+    ends.send(&message)?;
+    // The other side answers when it has everything.
+    check(ends.receive(&mut message)? && is_last(&message))?;
+    Ok(Measured {
+        time: start.elapsed(),
+        count,
+        size,
+        singles: Vec::new(),
+    })
+}
+
+/// A round trip of [`CALL`] bytes.
+pub(super) struct Call {
+    sent: [u8; CALL],
+    received: [u8; CALL],
+}
+
+impl Call {
+    pub(super) fn new() -> Self {
+        Self {
+            sent: [0; CALL],
+            received: [0; CALL],
+        }
+    }
+
+    pub(super) fn run(&mut self, ends: &mut Ends, number: u64) -> io::Result<()> {
+        stamp(&mut self.sent, number);
+        ends.send(&self.sent)?;
+        let came = ends.receive(&mut self.received)?;
+        check(came && self.sent == self.received)
+    }
+
+    /// Sends the other process home.
+    pub(super) fn last(&mut self, ends: &mut Ends) -> io::Result<()> {
+        stamp(&mut self.sent, LAST);
+        ends.send(&self.sent)
+    }
+}
+
+/// Answers one call and closes; `false` if it was the last.
+pub(super) fn answer(ends: &mut Ends) -> io::Result<bool> {
+    let mut message = [0; CALL];
+    let came = ends.receive(&mut message)?;
+    if is_last(&message) {
+        return Ok(false);
+    }
+    if came {
+        ends.send(&message)?;
+    }
+    Ok(true)
+}
+
+/// Writes a message's number into both ends of it, as far as there is room.
+pub(super) fn stamp(message: &mut [u8], number: u64) {
+    let bytes = number.to_le_bytes();
+    let len = message.len().min(bytes.len());
+    if let (Some(to), Some(from)) = (message.get_mut(..len), bytes.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    let tail = message.len() - len;
+    if let (Some(to), Some(from)) = (message.get_mut(tail..), bytes.get(..len)) {
+        to.copy_from_slice(from);
+    }
+}
+
+pub(super) fn check_number(message: &[u8], number: u64) -> io::Result<()> {
+    let bytes = number.to_le_bytes();
+    let len = message.len().min(bytes.len());
+    let expected = bytes.get(..len);
+    check(message.get(..len) == expected && message.get(message.len() - len..) == expected)
+}
+
+pub(super) fn is_last(message: &[u8]) -> bool {
+    message.len() >= 8 && check_number(message, LAST).is_ok()
+}
+
+pub(super) fn check(right: bool) -> io::Result<()> {
+    match right {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what arrived is not what was sent",
+        )),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^52")]
+pub(super) fn to_f64(count: u64) -> f64 {
+    count.max(1) as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^52")]
+pub(super) fn size_f64(count: usize) -> f64 {
+    count.max(1) as f64
+}
