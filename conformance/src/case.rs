@@ -143,23 +143,15 @@ impl fmt::Display for Mistake {
 
 impl core::error::Error for Mistake {}
 
-/// Reads all `*.case` files of a directory, in the order of their names.
+/// Reads one file, or all `*.case` files of a directory in the order of their names.
 ///
 /// # Errors
 /// The first mistake; also when there is no such file, or two cases have one id.
-pub fn load(directory: &Path) -> Result<Vec<Case>, Mistake> {
-    let failed = |error: std::io::Error| mistake(directory, 0, &error.to_string());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "case")
-        {
-            files.push(path);
-        }
-    }
-    files.sort();
+pub fn load(path: &Path) -> Result<Vec<Case>, Mistake> {
+    let files = match path.is_dir() {
+        true => files(path)?,
+        false => vec![path.to_owned()],
+    };
     let mut cases: Vec<Case> = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file);
@@ -172,9 +164,25 @@ pub fn load(directory: &Path) -> Result<Vec<Case>, Mistake> {
         }
     }
     if cases.is_empty() {
-        return Err(mistake(directory, 0, "expected case files, got none"));
+        return Err(mistake(path, 0, "expected cases, got none"));
     }
     Ok(cases)
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Mistake> {
+    let failed = |error: std::io::Error| mistake(directory, 0, &error.to_string());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "case")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Reads the cases of one file.

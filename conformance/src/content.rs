@@ -24,6 +24,34 @@ pub fn show(data: &[u8]) -> String {
     }
 }
 
+/// The beginning of the bytes as a case would write it, and how much of them that is.
+pub(crate) fn start(data: &[u8]) -> (String, usize) {
+    let mut best = (0, 0);
+    // Few bytes can look like the pattern by accident, and are easier to read as they are.
+    if data.len() > LITERAL {
+        for from in 0..FAR {
+            let run = data.iter().zip(from..);
+            let len = run
+                .take_while(|(byte, at)| **byte == pattern_byte(*at))
+                .count();
+            if len > best.1 {
+                best = (from, len);
+            }
+            if len == data.len() {
+                break;
+            }
+        }
+    }
+    match best {
+        (0, len) if len > LITERAL => (format!("bytes {len}"), len),
+        (from, len) if len > LITERAL => (format!("bytes {len} from {from}"), len),
+        _ => {
+            let (few, _) = data.split_at(LITERAL.min(data.len()));
+            (literal(few), few.len())
+        }
+    }
+}
+
 fn is_pattern(from: usize, data: &[u8]) -> bool {
     data.iter()
         .zip(from..)

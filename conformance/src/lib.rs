@@ -27,6 +27,9 @@ pub use processes::{Layout, Processes, work};
 mod rules;
 pub use rules::{Rule, Shown, check, rules, with_files};
 
+mod random;
+pub use random::{Found, Random, Trial};
+
 mod runner;
 pub use runner::{Difference, Selection, Summary, drivers, run};
 
@@ -36,3 +39,6 @@ pub use step::{
 };
 
 mod token;
+
+mod wine;
+pub use wine::Wine;

@@ -2,10 +2,15 @@
 #![allow(clippy::print_stdout, reason = "the output is what the program is for")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use conformance::{Rule, Selection, Source, check, drivers, load, rules, run, with_files, work};
+use conformance::{
+    Driver, Rule, Selection, Source, Wine, check, drivers, load, rules, run, with_files, work,
+};
+
+mod search;
+use search::Search;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
@@ -69,6 +74,11 @@ struct Options {
     list: bool,
     driver: Option<String>,
     case: Option<Selection>,
+    cases: Option<PathBuf>,
+    /// The program that does the steps in Wine.
+    wine: Option<PathBuf>,
+    random: bool,
+    search: Search,
     rule: Option<Source>,
 }
 
@@ -82,6 +92,13 @@ impl Options {
                 "--list" => options.list = true,
                 "--driver" => options.driver = Some(value()?),
                 "--case" => options.case = Some(Selection(value()?)),
+                "--cases" => options.cases = Some(value()?.into()),
+                "--wine" => options.wine = Some(value()?.into()),
+                "--random" => options.random = true,
+                "--seed" => options.search.seed = Some(number(&value()?)?),
+                "--rounds" => options.search.rounds = Some(number(&value()?)?),
+                "--minutes" => options.search.minutes = Some(number(&value()?)?),
+                "--steps" => options.search.steps = Some(number(&value()?)?),
                 "--rule" => options.rule = Some(Source::parse(&value()?)?),
                 _ => return Err(format!("unknown option {arg}")),
             }
@@ -90,8 +107,18 @@ impl Options {
     }
 
     fn run(self) -> Result<ExitCode, String> {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-        let mut cases = load(&directory).map_err(|mistake| mistake.to_string())?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        if self.random {
+            let driver = self.driver;
+            return Search {
+                driver,
+                ..self.search
+            }
+            .run(&program);
+        }
+        let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let mut cases =
+            load(self.cases.as_deref().unwrap_or(&usual)).map_err(|mistake| mistake.to_string())?;
         if let Some(selection) = self.case {
             cases.retain(|case| selection.contains(&case.id()));
         }
@@ -104,8 +131,11 @@ impl Options {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut drivers = drivers(&program);
+        let wine = self.wine.is_some();
+        let mut drivers = match self.wine {
+            Some(program) => vec![Box::new(Wine::new(&program)) as Box<dyn Driver>],
+            None => drivers(&program),
+        };
         if let Some(name) = self.driver {
             drivers.retain(|driver| driver.name() == name);
         }
@@ -115,7 +145,8 @@ impl Options {
         let mut failed = false;
         for driver in &mut drivers {
             let summary = run(driver.as_mut(), &cases);
-            failed |= !summary.differences.is_empty();
+            // What Wine does is worth knowing, and no measure.
+            failed |= !wine && !summary.differences.is_empty();
             if !self.summary {
                 for (case, reason) in &summary.not_applicable {
                     println!("{}: {case} is not applicable: {reason}", summary.driver);
@@ -134,13 +165,26 @@ impl Options {
     }
 }
 
+fn number<T: core::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("expected a number, got {text}"))
+}
+
 const USAGE: &str = "\
-usage: conformance [--driver NAME] [--case GLOB] [--rule ID] [--summary | --list]
+usage: conformance [--driver NAME] [--cases PATH] [--case GLOB] [--rule ID] [--summary | --list]
+       conformance --random [--driver NAME] [--seed N] [--rounds N | --minutes M] [--steps N]
        conformance rules [--write]
   --driver NAME  only this driver
+  --cases PATH   the cases of this file or directory
   --case GLOB    only cases whose id (see --list) matches; * and ? stand for anything
   --rule ID      only cases that cite this rule, such as 'observed 5.19'
   --summary      one line for each driver, without the differences
   --list         the ids of the cases
+  --wine EXE     only Wine, by conformance/wine/driver.c; differences are no failure
+  --random       random sequences of steps: the model and real processes must agree
+  --seed N       the seed of the first sequence; each has one more than the one before
+  --rounds N     so many sequences (1000)
+  --minutes M    sequences for so long
+  --steps N      about so many steps in each (20)
   rules          compare docs/semantics.md with the cases
   rules --write  put right which case files it names";

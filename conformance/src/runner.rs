@@ -43,7 +43,7 @@ fn lacks(driver: &dyn Driver, case: &Case) -> Option<&'static str> {
 }
 
 /// Runs one case up to the first step that comes out otherwise.
-fn run_case(driver: &mut dyn Driver, case: &Case) -> Result<(), Difference> {
+pub(crate) fn run_case(driver: &mut dyn Driver, case: &Case) -> Result<(), Difference> {
     let result = run_steps(driver, case);
     driver.finish();
     result

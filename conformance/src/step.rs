@@ -165,6 +165,30 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether it may end because its time is over.
+    pub(crate) fn has_time(&self) -> bool {
+        if let Self::Call { timeout, .. } | Self::Wait { timeout, .. } = self {
+            return *timeout != WaitTimeout::Forever;
+        }
+        matches!(
+            self,
+            Self::Connect { within: Some(_) }
+                | Self::Write {
+                    within: Some(_),
+                    ..
+                }
+                | Self::Read {
+                    within: Some(_),
+                    ..
+                }
+                | Self::Flush { within: Some(_) }
+                | Self::Transact {
+                    within: Some(_),
+                    ..
+                }
+        )
+    }
+
     /// Whether the actor must hold an end; otherwise it must hold none.
     pub const fn needs_end(&self) -> bool {
         match self {

@@ -235,13 +235,12 @@ impl Begin<'_> {
         within: Option<Duration>,
         then: Then,
     ) -> Begins {
-        let held = self.held()?;
+        let held = self.held_with(Access::READ_DATA | Access::WRITE_DATA)?;
         self.model.world.allows(&held, Op::Transact)?;
         let duplex = held.direction.client_reads() && held.direction.client_writes();
         if !duplex || held.state.read_mode != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
-        self.held_with(Access::READ_DATA | Access::WRITE_DATA)?;
         let lane = self.model.world.link(&held)?.read_by(held.end);
         let empty = lane.reader.is_empty(&lane.memory)?;
         if !empty || self.model.is_reading(&self.actor) {

@@ -48,6 +48,14 @@ impl Model {
             let state = if end.is_some() { "already" } else { "not" };
             return Err(Trouble(format!("{actor} is {state} open")));
         }
+        let (reader, writer) = actor.ends();
+        if let Operation::CreatePipe { .. } = op
+            && [reader, writer]
+                .iter()
+                .any(|end| self.world.ends.contains_key(end))
+        {
+            return Err(Trouble(format!("the ends of {actor} are still held")));
+        }
         if end.is_none() && self.world.ends.contains_key(actor) {
             return Err(Trouble(format!("the end of {actor} is still held")));
         }
@@ -286,6 +294,32 @@ impl Model {
         }
     }
 
+    /// Does a step; one that bears a tag lets its time pass too, if `patient`.
+    pub(crate) fn attempt(&mut self, action: &Action, patient: bool) -> Result<Outcome, Trouble> {
+        match action {
+            Action::Begin {
+                tag,
+                actor,
+                operation,
+            } => {
+                let id = self.begin(tag.as_ref(), actor, operation)?;
+                if tag.is_none() || patient {
+                    self.let_time_pass(id);
+                }
+                Ok(self.outcome(id))
+            }
+            // Nothing takes time here: all that a step sets free has happened when it ends.
+            Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
+            Action::Cancel(tag) => {
+                let id = self.number(tag)?;
+                Ok(match self.give_up(id, Error::OPERATION_ABORTED) {
+                    true => Outcome::Done,
+                    false => Outcome::Failed(Error::NOT_FOUND),
+                })
+            }
+        }
+    }
+
     fn number(&self, tag: &Tag) -> Result<u64, Trouble> {
         self.tags
             .get(tag)
@@ -309,28 +343,7 @@ impl Driver for Model {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        match &step.action {
-            Action::Begin {
-                tag,
-                actor,
-                operation,
-            } => {
-                let id = self.begin(tag.as_ref(), actor, operation)?;
-                if tag.is_none() {
-                    self.let_time_pass(id);
-                }
-                Ok(self.outcome(id))
-            }
-            // Nothing takes time here: all that a step sets free has happened when it ends.
-            Action::Check(tag) => self.number(tag).map(|id| self.outcome(id)),
-            Action::Cancel(tag) => {
-                let id = self.number(tag)?;
-                Ok(match self.give_up(id, Error::OPERATION_ABORTED) {
-                    true => Outcome::Done,
-                    false => Outcome::Failed(Error::NOT_FOUND),
-                })
-            }
-        }
+        self.attempt(&step.action, false)
     }
 
     fn finish(&mut self) {

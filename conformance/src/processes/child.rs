@@ -53,7 +53,9 @@ impl Worker {
 
     /// Sends a request; each has one answer.
     pub(super) fn send(&mut self, request: &Request) -> Result<(), Trouble> {
-        writeln!(self.requests, "{request}")
+        // One call of the system for the line.
+        let line = format!("{request}\n");
+        (self.requests.write_all(line.as_bytes()))
             .map_err(|error| Trouble(format!("the worker cannot be asked: {error}")))
     }
 

@@ -7,7 +7,7 @@
 //! Whether an operation pends is not a matter of time: it does when no thread of any worker runs
 //! and none can be woken but by a next step; see [`still`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
@@ -26,7 +26,8 @@ mod lacks;
 mod still;
 
 mod wire;
-use wire::{Answer, Request};
+use wire::Request;
+pub(crate) use wire::{Answer, hex};
 
 mod worker;
 pub use worker::work;
@@ -42,9 +43,16 @@ pub struct Processes {
     deadline: Instant,
     /// By the process of their actors.
     workers: BTreeMap<Label, Worker>,
+    /// Workers of earlier cases, if those are used again.
+    idle: BTreeMap<Label, Worker>,
+    lasting: bool,
+    /// The workers did not all answer what they were asked.
+    troubled: bool,
     /// The processes of this case, the dead ones too, and the actors in them.
     ids: BTreeMap<u32, Vec<Label>>,
     operations: BTreeMap<Tag, Id>,
+    /// Those that had not finished when they were last looked at.
+    unfinished: BTreeSet<Tag>,
     /// Something may still happen because of the steps before.
     stirred: bool,
     next: u64,
@@ -64,6 +72,8 @@ pub enum Layout {
 struct Id {
     process: Label,
     number: u64,
+    /// It may end because its time is over.
+    timed: bool,
 }
 
 impl Processes {
@@ -76,21 +86,61 @@ impl Processes {
             case: 0,
             deadline: Instant::now(),
             workers: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            lasting: false,
+            troubled: false,
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
             stirred: false,
             next: 0,
         }
     }
 
+    /// A driver whose processes live on from one case to the next, for many short ones.
+    pub fn lasting(program: &Path, layout: Layout) -> Self {
+        let mut driver = Self::new(program, layout);
+        driver.lasting = true;
+        driver
+    }
+
+    /// The worker for a process of this case, one of an earlier case if there is one.
+    fn employ(&mut self, process: &Label) -> Result<Worker, Trouble> {
+        let suffix = self.case.to_string();
+        if let Some(mut worker) = self.idle.remove(process) {
+            worker.send(&Request::Renew(suffix.clone()))?;
+            // One that is still at work on an earlier case is no use.
+            if worker.receive(self.deadline) == Ok(Answer::Begun) {
+                return Ok(worker);
+            }
+        }
+        let directory =
+            (self.directory.as_deref()).ok_or_else(|| Trouble("no case has begun".to_owned()))?;
+        Worker::start(&self.program, directory, &suffix)
+            .map_err(|error| Trouble(format!("no worker can be started: {error}")))
+    }
+
+    /// Closes all ends of the case, so that its workers can be used again.
+    fn release(&mut self) -> Result<(), Trouble> {
+        for worker in self.workers.values_mut() {
+            worker.send(&Request::Release)?;
+        }
+        for worker in self.workers.values() {
+            worker.receive(self.deadline)?;
+        }
+        // What was under way ends by that.
+        if !self.unfinished.is_empty() {
+            self.settle()?;
+        }
+        self.idle.append(&mut self.workers);
+        Ok(())
+    }
+
     /// Begins the operation of a step in the actor's process, which is started if need be.
-    fn begin(&mut self, actor: &Label, step: &Step) -> Result<Id, Trouble> {
+    fn begin(&mut self, actor: &Label, step: &Step, timed: bool) -> Result<Id, Trouble> {
         let process = self.process(actor);
         if !self.workers.contains_key(&process) {
-            let directory = (self.directory.as_deref())
-                .ok_or_else(|| Trouble("no case has begun".to_owned()))?;
-            let worker = Worker::start(&self.program, directory, &self.case.to_string())
-                .map_err(|error| Trouble(format!("no worker can be started: {error}")))?;
+            let worker = self.employ(&process)?;
             self.workers.insert(process.clone(), worker);
         }
         if let Some(worker) = self.workers.get(&process) {
@@ -100,6 +150,7 @@ impl Processes {
         let id = Id {
             process,
             number: self.next,
+            timed,
         };
         self.next += 1;
         let answer = self.exchange(&id, &Request::Begin(id.number, step.text.clone()))?;
@@ -111,14 +162,18 @@ impl Processes {
 
     /// What has become of an operation, when it has finished or nothing moves any more.
     fn outcome(&mut self, id: &Id, step: &Step) -> Result<Outcome, Trouble> {
-        let request = match step.patience() {
-            Patience::Long => Request::Await(id.number),
-            Patience::Brief => {
-                self.settle()?;
-                Request::Ask(id.number)
+        let pending = Answer::Outcome(Outcome::Pending);
+        let mut answer = pending.clone();
+        if step.patience() == Patience::Long {
+            answer = self.exchange(id, &Request::Await(id.number))?;
+            while id.timed && answer == pending && Instant::now() < self.deadline {
+                answer = self.exchange(id, &Request::Await(id.number))?;
             }
-        };
-        let answer = self.exchange(id, &request)?;
+        }
+        if answer == pending {
+            self.settle()?;
+            answer = self.exchange(id, &Request::Ask(id.number))?;
+        }
         match &answer {
             Answer::Outcome(outcome) => Ok(outcome.clone()),
             Answer::Process(number) => self.whose(*number, step),
@@ -194,6 +249,42 @@ impl Processes {
         id.ok_or_else(|| Trouble(format!("nothing is called {tag}")))
     }
 
+    fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
+        // What the steps before set free happens before this one.
+        if self.stirred && !step.at_once {
+            self.settle()?;
+        }
+        let (id, tag) = match &step.action {
+            Action::Begin {
+                actor,
+                operation: Operation::Kill,
+                ..
+            } => return self.kill(&actor.process()),
+            Action::Begin {
+                tag,
+                actor,
+                operation,
+            } => {
+                let id = self.begin(actor, step, operation.has_time())?;
+                if let Some(tag) = tag {
+                    self.operations.insert(tag.clone(), id.clone());
+                    self.unfinished.insert(tag.clone());
+                }
+                (id, tag.as_ref())
+            }
+            Action::Check(tag) => (self.id(tag)?, Some(tag)),
+            Action::Cancel(tag) => return self.cancel(tag),
+        };
+        let outcome = self.outcome(&id, step)?;
+        if outcome != Outcome::Pending
+            && let Some(tag) = tag
+        {
+            self.unfinished.remove(tag);
+        }
+        self.stirred = !self.unfinished.is_empty() || parts(step);
+        Ok(outcome)
+    }
+
     /// Ends the call of the operation's thread.
     fn cancel(&mut self, tag: &Tag) -> Result<Outcome, Trouble> {
         let id = self.id(tag)?;
@@ -201,6 +292,7 @@ impl Processes {
         let Answer::Outcome(outcome) = answer else {
             return Err(unexpected(&answer));
         };
+        self.stirred = true;
         Ok(outcome)
     }
 
@@ -238,34 +330,20 @@ impl Driver for Processes {
     }
 
     fn step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        // What the steps before set free happens before this one.
-        if self.stirred && !step.at_once {
-            self.settle()?;
-        }
-        self.stirred = !self.operations.is_empty() || parts(step);
-        let id = match &step.action {
-            Action::Begin {
-                actor,
-                operation: Operation::Kill,
-                ..
-            } => return self.kill(&actor.process()),
-            Action::Begin { tag, actor, .. } => {
-                let id = self.begin(actor, step)?;
-                if let Some(tag) = tag {
-                    self.operations.insert(tag.clone(), id.clone());
-                }
-                id
-            }
-            Action::Check(tag) => self.id(tag)?,
-            Action::Cancel(tag) => return self.cancel(tag),
-        };
-        self.outcome(&id, step)
+        let result = self.do_step(step);
+        self.troubled |= result.is_err();
+        result
     }
 
     fn finish(&mut self) {
+        if !self.lasting || self.troubled || self.release().is_err() {
+            self.idle.clear();
+        }
         self.workers.clear();
+        self.troubled = false;
         self.ids.clear();
         self.operations.clear();
+        self.unfinished.clear();
         self.stirred = false;
     }
 }
@@ -273,6 +351,7 @@ impl Driver for Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         self.workers.clear();
+        self.idle.clear();
         if let Some(directory) = &self.directory {
             // It lies among the temporary files; there is nobody to tell.
             let _ = fs::remove_dir_all(directory);
@@ -319,4 +398,4 @@ fn unexpected(answer: &Answer) -> Trouble {
 }
 
 /// How long a case may take.
-const WATCHDOG: Duration = Duration::from_secs(20);
+const WATCHDOG: Duration = Duration::from_secs(10);

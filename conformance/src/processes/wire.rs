@@ -12,7 +12,7 @@ use crate::{Facts, Outcome};
 pub(super) enum Request {
     /// Begin the operation of this step, under this number.
     Begin(u64, String),
-    /// Answer once the operation has finished.
+    /// Answer once the operation has finished, or after a while what has become of it.
     Await(u64),
     /// Answer at once what has become of the operation.
     Ask(u64),
@@ -20,12 +20,16 @@ pub(super) enum Request {
     Cancel(u64),
     /// Tell whether anything moves.
     Look,
+    /// Disconnect and close all ends.
+    Release,
+    /// Forget all operations and have this suffix in names from now on.
+    Renew(String),
 }
 
 /// What a worker answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// The operation has begun.
+pub(crate) enum Answer {
+    /// The operation has begun, or what was asked is done.
     Begun,
     /// What came of an operation.
     Outcome(Outcome),
@@ -49,6 +53,8 @@ impl fmt::Display for Request {
             Self::Ask(number) => write!(f, "ask {number}"),
             Self::Cancel(number) => write!(f, "cancel {number}"),
             Self::Look => f.write_str("look"),
+            Self::Release => f.write_str("release"),
+            Self::Renew(suffix) => write!(f, "renew {suffix}"),
         }
     }
 }
@@ -66,6 +72,8 @@ impl Request {
             "ask" => Self::Ask(rest.parse().ok()?),
             "cancel" => Self::Cancel(rest.parse().ok()?),
             "look" => Self::Look,
+            "release" => Self::Release,
+            "renew" => Self::Renew(rest.to_owned()),
             _ => return None,
         })
     }
@@ -102,7 +110,7 @@ impl fmt::Display for Answer {
 
 impl Answer {
     /// Reads a line; `None` if nobody says such a thing.
-    pub(super) fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let read = |more| {
             Some(Outcome::Read {
@@ -142,7 +150,7 @@ impl Answer {
     }
 }
 
-fn hex(data: &[u8]) -> String {
+pub(crate) fn hex(data: &[u8]) -> String {
     let mut text = String::with_capacity(2 * data.len());
     for byte in data {
         // Writing to a string cannot fail.
@@ -171,6 +179,8 @@ mod tests {
             Request::Ask(9),
             Request::Cancel(10),
             Request::Look,
+            Request::Release,
+            Request::Renew("12".to_owned()),
         ] {
             assert_eq!(Request::parse(&request.to_string()), Some(request));
         }

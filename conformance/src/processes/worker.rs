@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use ntpipe::{Canceller, IoErrorExt};
 
@@ -74,9 +75,36 @@ impl Worker {
                 Ok(None) => Ok(Answer::Moving),
                 Err(error) => Err(format!("threads cannot be looked at: {error}")),
             },
+            Some(Request::Release) => {
+                self.release();
+                Ok(Answer::Begun)
+            }
+            Some(Request::Renew(suffix)) => self.renew(suffix),
             None => Err(format!("nobody knows what `{line}` means")),
         };
         result.unwrap_or_else(Answer::Trouble)
+    }
+
+    /// Closes all ends; those of servers are disconnected, which ends what pends at either end.
+    fn release(&self) {
+        for end in core::mem::take(&mut *self.ends.lock()).into_values() {
+            if let End::Server(server) = end {
+                // One that is disconnected already is as it should be.
+                let _ = server.disconnect();
+            }
+        }
+    }
+
+    fn renew(&mut self, suffix: String) -> Result<Answer, String> {
+        for progress in self.operations.values_mut() {
+            if progress.ask() == Answer::Outcome(Outcome::Pending) {
+                return Err("an operation is still under way".to_owned());
+            }
+        }
+        self.operations.clear();
+        self.cancellers.clear();
+        self.suffix = suffix;
+        Ok(Answer::Begun)
     }
 
     fn begin(&mut self, number: u64, step: &str) -> Result<Answer, String> {
@@ -148,10 +176,14 @@ impl Worker {
 }
 
 impl Progress {
-    /// What came of the operation, once it has finished.
+    /// What came of the operation, once it has finished or after a while.
     fn wait(&mut self) -> Answer {
         if let Self::UnderWay(receiver) = self {
-            *self = Self::Finished(receiver.recv().unwrap_or_else(|_| panicked()));
+            *self = match receiver.recv_timeout(WHILE) {
+                Ok(answer) => Self::Finished(answer),
+                Err(RecvTimeoutError::Timeout) => return Answer::Outcome(Outcome::Pending),
+                Err(RecvTimeoutError::Disconnected) => Self::Finished(panicked()),
+            };
         }
         self.ask()
     }
@@ -176,3 +208,6 @@ impl Progress {
 fn panicked() -> Answer {
     Answer::Trouble("the operation panicked".to_owned())
 }
+
+/// How long a worker is deaf while it waits for an operation.
+const WHILE: Duration = Duration::from_millis(100);

@@ -164,6 +164,7 @@ impl NamedPipeClient {
     /// # Errors
     /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`).
     /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
     /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
     ///

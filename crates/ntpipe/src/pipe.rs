@@ -103,8 +103,9 @@ impl PipeStream {
     /// The request never waits for room in the peer's buffer. The read timeout is for both.
     ///
     /// # Errors
-    /// - `ERROR_BAD_PIPE` (230): the pipe is not duplex or not of message type, this end is not in
-    ///   message read mode, or the other end is gone.
+    /// - `ERROR_ACCESS_DENIED` (5): this end can't read or can't write, as on a pipe of one direction.
+    /// - `ERROR_BAD_PIPE` (230): the pipe is not of message type, this end is not in message read
+    ///   mode, or the other end is gone.
     /// - `ERROR_PIPE_BUSY` (231): there is something unread, or another thread reads.
     /// - `ERROR_ACCESS_DENIED` (5): this end of a duplex pipe can't both read and write.
     /// - what [`read_message`](Self::read_message) and [`write_message`](Self::write_message) return.

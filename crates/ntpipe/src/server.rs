@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode};
@@ -10,6 +12,8 @@ use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode
 use crate::listener::Home;
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, ServerOptions};
 use crate::parts::PipeParts;
+#[cfg(feature = "tokio")]
+use crate::service::connecting::Connecting;
 use crate::service::joined::{JoinedServer, ServerHold};
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
@@ -88,6 +92,12 @@ impl NamedPipeServer {
         self.handle.end.connect(WaitMode::Wait, deadline).map(drop)
     }
 
+    /// As [`connect`](Self::connect), for a task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_connect(&self, wait: &mut Connecting) -> Poll<Result<(), Error>> {
+        self.handle.end.poll_connect(wait)
+    }
+
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with
     /// `ERROR_PIPE_NOT_CONNECTED` (233) from now on. To have it read everything first, `flush`.
     ///
@@ -152,7 +162,7 @@ impl NamedPipeServer {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn instances(&self) -> io::Result<u32> {
         self.check_access(Access::READ_ATTRIBUTES)?;
-        Ok(self.handle.end.info()?.0.instances)
+        Ok(self.handle.end.instances()?)
     }
 
     /// The modes of this end and the number of instances, at once.
@@ -245,6 +255,7 @@ impl NamedPipeServer {
     /// - `ERROR_PIPE_LISTENING` (536), `ERROR_PIPE_NOT_CONNECTED` (233): there is no client.
     /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`).
     /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
     /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
     ///

@@ -130,7 +130,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -140,7 +140,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -150,7 +150,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd); both are usable then.
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`]; both are usable then.")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -167,7 +167,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.

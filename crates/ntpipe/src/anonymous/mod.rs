@@ -203,7 +203,7 @@ impl AnonymousEnd {
                 for (end, socket) in siblings.ends.iter().zip([reading, writing]) {
                     // One that is closed has said so.
                     if let Some(end) = end.get().and_then(Weak::upgrade) {
-                        end.connect(socket)?;
+                        end.connect(Arc::new(socket))?;
                     }
                 }
             }
@@ -211,9 +211,8 @@ impl AnonymousEnd {
         self.wire.get().map(Arc::clone).ok_or(Error::INVALID_HANDLE)
     }
 
-    fn connect(&self, socket: OwnedFd) -> Result<(), Error> {
+    fn connect(&self, socket: Arc<OwnedFd>) -> Result<(), Error> {
         let link = self.link.as_ref().ok_or(Error::NOT_SUPPORTED)?;
-        let socket = Arc::new(socket);
         self.watches.add(Arc::new(PeerWatch {
             socket: Arc::clone(&socket),
             link: Arc::downgrade(link),

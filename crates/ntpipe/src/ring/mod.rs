@@ -11,6 +11,7 @@
 
 pub(crate) mod bell;
 pub(crate) mod deferred;
+mod doorbell;
 mod layout;
 mod link;
 mod region;

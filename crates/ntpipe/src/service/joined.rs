@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::{
@@ -12,6 +14,8 @@ use ntpipe_proto::{
 };
 
 use super::client;
+#[cfg(feature = "tokio")]
+use super::connecting::Connecting;
 use super::namespace::Namespace;
 use super::server_end::ServerEnd;
 use crate::parts::PipeParts;
@@ -52,7 +56,7 @@ impl JoinedServer {
             stream: received.stream,
             link: received.link,
             name: PipeName::parse(&format!(r"\\.\pipe\{}", description.pipe.spelling))?,
-            connection: Arc::new(received.connection),
+            connection: received.connection,
             lodging: Mutex::new(received.lodging),
             watches: Watches::default(),
             is_closed: AtomicBool::new(false),
@@ -228,6 +232,23 @@ impl ServerHold {
         match self {
             Self::Created(end) => end.cancel_connects(),
             Self::Joined(end) => end.stream.check_process().map(|()| false),
+        }
+    }
+
+    /// As [`connect`](Self::connect), for a task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_connect(&self, wait: &mut Connecting) -> Poll<Result<(), Error>> {
+        match self {
+            Self::Created(end) => end.poll_connect(wait),
+            Self::Joined(end) => Poll::Ready(end.connect().map(drop)),
+        }
+    }
+
+    /// How many instances the name has, in all processes.
+    pub(crate) fn instances(&self) -> Result<u32, Error> {
+        match self {
+            Self::Created(end) => end.instances(),
+            Self::Joined(end) => Ok(end.info()?.0.instances),
         }
     }
 

@@ -48,7 +48,7 @@ struct Contents {
 /// A new holder's end, taken out of its bag.
 pub(crate) struct Received {
     pub(crate) description: Description,
-    pub(crate) connection: OwnedFd,
+    pub(crate) connection: Arc<OwnedFd>,
     pub(crate) link: Arc<Link>,
     pub(crate) stream: PipeStream,
     pub(crate) lifeline: OwnedFd,
@@ -109,7 +109,10 @@ pub(crate) fn unpack(parts: BorrowedFd<'_>) -> Result<Received, Error> {
     let ring = ntpipe_proto::lane::ring_capacity(terms.writes.unwrap_or(0));
     let roster = Roster::join(contents.roster, description.holder, ring)?;
     let modes = roster.modes();
-    let link = Arc::new(Link::join(contents.files, capacities, trust, roster)?);
+    let connection = Arc::new(contents.connection);
+    let link = Link::join(contents.files, capacities, trust, roster)?;
+    // The peer's tasks are rung for by whoever holds this end.
+    let link = Arc::new(link.with_socket(Arc::clone(&connection)));
     let mode = match terms.pipe_type.allows(modes.read_mode) {
         true => modes.read_mode,
         false => ReadMode::Byte,
@@ -119,7 +122,7 @@ pub(crate) fn unpack(parts: BorrowedFd<'_>) -> Result<Received, Error> {
     stream.attach(&link);
     Ok(Received {
         description,
-        connection: contents.connection,
+        connection,
         link,
         stream,
         lifeline: contents.lifeline,

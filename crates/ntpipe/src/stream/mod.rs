@@ -21,16 +21,26 @@ mod cancel;
 mod kernel;
 mod local;
 mod modes;
+#[cfg(feature = "tokio")]
+mod polling;
 mod query;
 mod reading;
 pub(crate) mod shared;
+mod stash;
+mod tasks;
 mod waiters;
 mod writing;
 
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
+#[cfg(feature = "tokio")]
+pub(crate) use polling::{Sight, Turn, Written};
 pub(crate) use query::QueueInfo;
 use reading::try_read;
+use stash::Stash;
+pub(crate) use tasks::Tasks;
+#[cfg(feature = "tokio")]
+pub(crate) use tasks::{Cause, Ticket};
 pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
@@ -63,6 +73,7 @@ pub struct PipeStream {
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
+    tasks: Arc<Tasks>,
 }
 
 #[derive(Debug)]
@@ -76,6 +87,11 @@ struct ReadSide {
     /// Memory to read into for those that wait.
     spare: Vec<u8>,
     shared: SharedReads,
+    /// What a task's read has of a message whose rest was not there yet.
+    stash: Stash,
+    /// A task waits for the reply of its transaction: other tasks come behind it.
+    #[cfg(feature = "tokio")]
+    transacts: bool,
 }
 
 #[derive(Debug)]
@@ -87,6 +103,9 @@ struct WriteSide {
     /// Where the peer is found if it is in this process; an end that is shared has none.
     seat: Option<Arc<Seat>>,
     shared: SharedWrites,
+    /// The size of what a task could not write at once; there is room for tasks when that fits.
+    #[cfg(feature = "tokio")]
+    wanted: usize,
 }
 
 /// The connection, or why there is none.
@@ -114,6 +133,9 @@ impl PipeStream {
             arriving: Waiters::default(),
             spare: Vec::new(),
             shared: SharedReads::default(),
+            stash: Stash::default(),
+            #[cfg(feature = "tokio")]
+            transacts: false,
         };
         Self {
             terms,
@@ -127,8 +149,11 @@ impl PipeStream {
                 waiters: Waiters::default(),
                 seat: None,
                 shared: SharedWrites::default(),
+                #[cfg(feature = "tokio")]
+                wanted: 0,
             }),
             arrived: Default::default(),
+            tasks: Arc::default(),
         }
     }
 
@@ -142,6 +167,7 @@ impl PipeStream {
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
         let modes = self.modes();
+        link.set_tasks(&self.tasks);
         // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
@@ -160,7 +186,13 @@ impl PipeStream {
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
-    /// Ends the connection for this end; calls that wait have been told through the link.
+    /// The tasks that wait at this end, also for a client.
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Ends the connection for this end; calls that wait have been told through the link. Tasks are
+    /// woken by [`Tasks::wake`].
     pub(crate) fn detach(&self, state: EndState) {
         let modes = self.modes();
         let mut write = lock(&self.write);
@@ -260,6 +292,11 @@ impl ReadSide {
     fn forget_calls(&mut self) {
         self.turns.clear();
         self.arriving.clear();
+        self.stash = Stash::default();
+        #[cfg(feature = "tokio")]
+        {
+            self.transacts = false;
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status, WaitMode};
+use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status, WaitMode};
 
 use super::local::{AMPLE, ReadCall};
 use super::shared::ReadTurn;
+use super::stash::Resumed;
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
 use crate::canceller::Blocked;
@@ -25,6 +26,18 @@ impl PipeStream {
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side_by(deadline)?;
         let mut op = Reading::default();
+        if !side.stash.is_empty()
+            && side.turns.is_empty()
+            && matches!(
+                side.link.state(),
+                Ok(EndState::Connected | EndState::Closing)
+            )
+        {
+            match side.stash.resume(dst) {
+                Resumed::Done(read) => return Ok(read),
+                Resumed::Reading(resumed) => op = resumed,
+            }
+        }
         let ReadSide {
             link,
             reader,
@@ -127,6 +140,9 @@ impl PipeStream {
             side = lock(&self.read.side);
         };
         self.leave(&mut side, turn);
+        drop(side);
+        // Tasks come behind threads.
+        self.tasks.wake();
         result
     }
 
@@ -159,6 +175,15 @@ impl PipeStream {
             return kernel.peek(dst);
         }
         let link = self.linked(&side.link, Operation::Peek)?;
+        self.peek_linked(&mut side, &link, dst)
+    }
+
+    pub(super) fn peek_linked(
+        &self,
+        side: &mut ReadSide,
+        link: &Link,
+        dst: &mut [u8],
+    ) -> Result<Peek, Error> {
         let peer = link.peer();
         match peer {
             Peer::Disconnected => return Err(self.refused(Operation::Peek, EndState::Disconnected)),
@@ -166,14 +191,14 @@ impl PipeStream {
             Peer::Connected | Peer::Gone => {}
         }
         if link.roster().is_some() {
-            return self.peek_shared(&mut side, &link, dst);
+            return self.peek_shared(side, link, dst);
         }
         let result = match peer {
-            Peer::Gone => side.reader.writer_gone(&*link),
+            Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
         let before = side.reader.position();
-        let result = result.and_then(|()| side.reader.peek(&*link, dst));
+        let result = result.and_then(|()| side.stash.peek(&mut side.reader, link, dst));
         if side.reader.position() != before {
             // It let go of what was withdrawn, so that there may be room for more.
             link.wake_peer(Wait::ROOM);
@@ -189,28 +214,25 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         self.check_process()?;
-        // A pipe of one direction has no end with both rights: there it is the state's fault.
-        if self.terms.direction == Direction::Duplex {
-            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
-        }
+        self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         let _blocked = Blocked::enter_several();
         // Whether a client that is on its way is still there, only its memory tells.
         drop(self.read_side_by(deadline)?);
         self.check(Operation::Transact)?;
-        let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
-        if !duplex || self.mode() != ReadMode::Message {
+        if self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
         let mut side = self.read_side_by(deadline)?;
         let link = self.linked(&side.link, Operation::Transact)?;
-        let is_shared = link.roster().is_some();
-        let is_empty = match is_shared {
+        if !side.stash.is_empty() || !side.turns.is_empty() {
+            return Err(Error::PIPE_BUSY);
+        }
+        let is_empty = match link.roster() {
             // Other holders count as well.
-            true => self.begin_transaction(&mut side, &link).map(|()| true),
-            false => side.reader.is_empty(&*link),
+            Some(_) => self.begin_transaction(&mut side, &link).map(|()| true),
+            None => side.reader.is_empty(&*link),
         };
-        let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        if !is_empty || !side.turns.is_empty() {
+        if !is_empty.map_err(|error| link.poison(error))? {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
@@ -225,6 +247,8 @@ impl PipeStream {
                 Some(_) => self.leave_shared(&mut side, &link, turn),
                 None => self.leave(&mut side, turn),
             }
+            drop(side);
+            self.tasks.wake();
             return Err(error);
         }
         self.read_in_turn(side, &link, turn, reply, deadline)

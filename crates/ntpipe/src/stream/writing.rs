@@ -175,6 +175,8 @@ impl PipeStream {
         if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
+        drop(side);
+        self.tasks.wake();
         result
     }
 
@@ -246,7 +248,7 @@ impl PipeStream {
 }
 
 /// After publishing: serves the reads that wait in this process, and wakes who waits.
-fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
+pub(super) fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
     if let Some(seat) = seat {
         seat.serve(link);
     }

@@ -84,6 +84,10 @@ impl PipeStream {
             return Err(Error::NOT_SUPPORTED);
         }
         let link = self.linked(&read.link, Operation::Write)?;
+        // Tasks know nothing of locks in shared memory.
+        if self.tasks.are_used() || !read.stash.is_empty() {
+            return Err(Error::NOT_SUPPORTED);
+        }
         if link.roster().is_none() {
             let ring = ring_capacity(self.terms.writes.unwrap_or(0));
             let modes = self.modes();

@@ -1,0 +1,496 @@
+//! Makes up sequences of steps that could happen, and some that make no sense.
+//!
+//! The world is small, so that steps meet: two names, three server ends, four client ends, an
+//! anonymous pipe, two callers. What is left out, and why:
+//!
+//! - `PIPE_NOWAIT`, and connecting or disconnecting any end but a server end: the blocking
+//!   interface has no word for them. Cancelling, for a driver that cannot.
+//! - Closing an end that has an operation under way: in Rust that operation has a share in the end,
+//!   which stays open. What an anonymous pipe says of instances and processes.
+//! - The mode of a client that reads alone: in Rust it asks for the right to set it as well, so that
+//!   it can, as clients of .NET do.
+//! - A transaction whose request does not fit into the ring: a real one looks for the reply only when
+//!   the request is in there, so that a reply must not come before it was read.
+//! - A write that has a time while others wait: a waiting read takes its part as soon as it runs,
+//!   which on a busy machine may be when the time is up.
+//! - A write that has a time and does not fit into the ring: when it is withdrawn, the first peek
+//!   makes room there, and what a real process has waiting behind it comes only then.
+//! - Two calls under way: both wake when an instance comes, and it is open which of them gets it.
+//! - An operation under way that has a time: whether it or a later step comes first would be a
+//!   matter of the clock. With a time, an operation is waited for; without, it can pend.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ntpipe_proto::{DefaultTimeout, Direction, PipeType, ReadMode, WaitMode, WaitTimeout};
+
+use super::numbers::Numbers;
+use super::script::Script;
+use crate::{
+    Action, Create, Label, MaxCount, Open, Operation, Outcome, Rights, Role, SetMode, Tag, Where,
+    pattern,
+};
+
+/// What the drivers that are compared are able to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Able {
+    /// They can cancel an operation.
+    pub(super) cancel: bool,
+    /// Their actors can die.
+    pub(super) kill: bool,
+}
+
+/// Makes up one sequence of about `steps` steps.
+pub(super) fn sequence(seed: u64, steps: usize, able: Able) -> Script {
+    let mut generator = Generator::new(seed, able);
+    let steps = steps / 2 + generator.numbers.below(steps) + 1;
+    // Steps that make no sense are tried too, and left out.
+    for _ in 0..4 * steps {
+        if generator.script.actions().len() >= steps {
+            break;
+        }
+        if let Some(action) = generator.propose() {
+            generator.take(&action);
+        }
+    }
+    generator.look_around();
+    generator.script
+}
+
+struct Generator {
+    numbers: Numbers,
+    able: Able,
+    script: Script,
+    /// The ends that exist.
+    ends: BTreeSet<Label>,
+    /// Those of them that were opened for reading alone.
+    readers: BTreeSet<Label>,
+    /// How much each has written.
+    written: BTreeMap<Label, usize>,
+    tags: usize,
+    calls: BTreeSet<Tag>,
+    /// What the pipes of this sequence have as their default time: none would be a race.
+    timeout: DefaultTimeout,
+    kind: PipeType,
+    quotas: [u32; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Create,
+    CreatePipe,
+    Open,
+    Connect,
+    Disconnect,
+    Close,
+    Write,
+    Read,
+    Peek,
+    Flush,
+    Transact,
+    Call,
+    Wait,
+    SetMode,
+    Info,
+    Process,
+    Kill,
+    Cancel,
+}
+
+impl Generator {
+    fn new(seed: u64, able: Able) -> Self {
+        let mut numbers = Numbers::new(seed);
+        let timeout = match numbers.percent(50) {
+            true => DefaultTimeout::Forever,
+            false => DefaultTimeout::After(SHORT),
+        };
+        let kind = match numbers.percent(50) {
+            true => PipeType::Byte,
+            false => PipeType::Message,
+        };
+        let quotas = [numbers.weighted(&QUOTAS), numbers.weighted(&QUOTAS)];
+        Self {
+            numbers,
+            able,
+            script: Script::default(),
+            ends: BTreeSet::new(),
+            readers: BTreeSet::new(),
+            written: BTreeMap::new(),
+            tags: 0,
+            calls: BTreeSet::new(),
+            timeout,
+            kind,
+            quotas: quotas.map(Option::unwrap_or_default),
+        }
+    }
+
+    /// Does a step, if it makes sense, and keeps account of who is there.
+    fn take(&mut self, action: &Action) {
+        let Some(outcome) = self.script.add(action) else {
+            return;
+        };
+        let Action::Begin {
+            tag,
+            actor,
+            operation,
+        } = action
+        else {
+            return;
+        };
+        match (operation, outcome) {
+            (Operation::Call { .. }, Outcome::Pending) => self.calls.extend(tag.clone()),
+            (Operation::Create(_), Outcome::Done) => {
+                self.ends.insert(actor.clone());
+            }
+            (Operation::Open(open), Outcome::Done) => {
+                self.ends.insert(actor.clone());
+                self.readers.remove(actor);
+                if open.access == Rights::Read {
+                    self.readers.insert(actor.clone());
+                }
+            }
+            (Operation::CreatePipe { .. }, Outcome::Done) => {
+                let (reader, writer) = actor.ends();
+                self.ends.extend([reader, writer]);
+            }
+            (Operation::Close, _) => {
+                self.ends.remove(actor);
+            }
+            (Operation::Kill, _) => {
+                let process = actor.process();
+                self.ends.retain(|end| end.process() != process);
+            }
+            (Operation::Write { data, .. }, Outcome::Wrote(_) | Outcome::Pending)
+            | (Operation::Transact { data, .. }, _) => {
+                *self.written.entry(actor.clone()).or_default() += data.len();
+            }
+            _ => {}
+        }
+    }
+
+    /// A last look at what lies in all pipes.
+    fn look_around(&mut self) {
+        for actor in self.ends.clone() {
+            self.take(&Action::Begin {
+                tag: None,
+                actor,
+                operation: Operation::Peek { size: 300_000 },
+            });
+        }
+    }
+
+    fn propose(&mut self) -> Option<Action> {
+        let servers = self.ends_of(Role::Server).len();
+        let clients = self.ends_of(Role::Client).len();
+        let (create, open) = match (servers, clients) {
+            (0, _) => (200, 3),
+            (_, 0) => (6, 60),
+            (_, _) => (4, 6),
+        };
+        let kind = self.numbers.weighted(&[
+            (create, Kind::Create),
+            (2, Kind::CreatePipe),
+            (open, Kind::Open),
+            (6, Kind::Connect),
+            (4, Kind::Disconnect),
+            (5, Kind::Close),
+            (32, Kind::Write),
+            (30, Kind::Read),
+            (10, Kind::Peek),
+            (6, Kind::Flush),
+            (6, Kind::Transact),
+            (3, Kind::Call),
+            (3, Kind::Wait),
+            (6, Kind::SetMode),
+            (3, Kind::Info),
+            (2, Kind::Process),
+            (usize::from(self.able.kill), Kind::Kill),
+            (if self.able.cancel { 8 } else { 0 }, Kind::Cancel),
+        ])?;
+        if let Kind::Cancel = kind {
+            let pending: Vec<Tag> = self
+                .script
+                .pending()
+                .iter()
+                .map(|(tag, _)| tag.clone())
+                .collect();
+            return self.numbers.pick(&pending).map(Action::Cancel);
+        }
+        let actor = self.actor(kind)?;
+        let busy = self
+            .script
+            .pending()
+            .iter()
+            .filter(|(_, busy)| *busy == actor);
+        let most = if actor.role() == Role::Caller { 1 } else { 4 };
+        if busy.count() >= most {
+            return None;
+        }
+        let operation = self.operation(kind, &actor)?;
+        self.tags += 1;
+        Some(Action::Begin {
+            tag: Some(Tag(format!("t{}", self.tags))),
+            actor,
+            operation,
+        })
+    }
+
+    fn ends_of(&self, role: Role) -> Vec<Label> {
+        let ends = self.ends.iter().filter(|end| end.role() == role);
+        ends.cloned().collect()
+    }
+
+    fn someone_calls(&self) -> bool {
+        let mut pending = self.script.pending().iter();
+        pending.any(|(tag, _)| self.calls.contains(tag))
+    }
+
+    /// Someone who could do this.
+    fn actor(&mut self, kind: Kind) -> Option<Label> {
+        match kind {
+            Kind::Create => self.someone(&["server", "server2", "server3"]),
+            Kind::Open => self.someone(&["client", "client2", "client3", "client4"]),
+            Kind::CreatePipe => {
+                let pipe = Label::new("pipe")?;
+                let (reader, writer) = pipe.ends();
+                let free = !self.ends.contains(&reader) && !self.ends.contains(&writer);
+                free.then_some(pipe)
+            }
+            Kind::Call | Kind::Wait => self.someone(&["caller", "caller2"]),
+            Kind::Connect | Kind::Disconnect => {
+                let servers = self.ends_of(Role::Server);
+                self.numbers.pick(&servers)
+            }
+            // Who reads shares the end with who closes it, and keeps it open.
+            Kind::Close => {
+                let mut ends = self.ends.clone();
+                for (_, busy) in self.script.pending() {
+                    ends.remove(busy);
+                }
+                let ends: Vec<Label> = ends.into_iter().collect();
+                self.numbers.pick(&ends)
+            }
+            Kind::Write
+            | Kind::Read
+            | Kind::Peek
+            | Kind::Flush
+            | Kind::Transact
+            | Kind::SetMode
+            | Kind::Info
+            | Kind::Process
+            | Kind::Kill
+            | Kind::Cancel => {
+                let ends: Vec<Label> = self.ends.iter().cloned().collect();
+                self.numbers.pick(&ends)
+            }
+        }
+    }
+
+    fn someone(&mut self, names: &[&str]) -> Option<Label> {
+        let free: Vec<Label> = (names.iter().filter_map(|name| Label::new(name)))
+            .filter(|label| !self.ends.contains(label))
+            .collect();
+        self.numbers.pick(&free)
+    }
+
+    fn operation(&mut self, kind: Kind, actor: &Label) -> Option<Operation> {
+        let anonymous = matches!(actor.role(), Role::Reader | Role::Writer);
+        Some(match kind {
+            Kind::Create => Operation::Create(self.create()?),
+            Kind::CreatePipe => Operation::CreatePipe {
+                size: self.numbers.weighted(&QUOTAS)?,
+            },
+            Kind::Open => Operation::Open(Open {
+                place: self.place()?,
+                access: self.numbers.weighted(&RIGHTS)?,
+            }),
+            Kind::Connect => Operation::Connect {
+                within: self.limit(),
+            },
+            Kind::Disconnect => Operation::Disconnect,
+            Kind::Close => Operation::Close,
+            Kind::Write => {
+                let data = self.data(actor)?;
+                let brief = data.len() < RING / 2 && self.alone(actor);
+                Operation::Write {
+                    data,
+                    within: brief.then(|| self.limit()).flatten(),
+                }
+            }
+            Kind::Read => Operation::Read {
+                size: self.numbers.weighted(&SIZES)?,
+                within: self.limit(),
+            },
+            Kind::Peek => Operation::Peek {
+                size: self.numbers.weighted(&SIZES)?,
+            },
+            Kind::Flush => Operation::Flush {
+                within: self.limit(),
+            },
+            Kind::Transact => Operation::Transact {
+                data: self.request(actor)?,
+                size: self.numbers.weighted(&SIZES)?,
+                within: self.alone(actor).then(|| self.limit()).flatten(),
+            },
+            Kind::Call if self.someone_calls() => return None,
+            Kind::Call => Operation::Call {
+                place: self.place()?,
+                data: self.request(actor)?,
+                size: self.numbers.weighted(&SIZES)?,
+                timeout: self.wait_timeout()?,
+            },
+            Kind::Wait => Operation::Wait {
+                place: self.place()?,
+                timeout: self.wait_timeout()?,
+            },
+            Kind::SetMode if self.readers.contains(actor) => return None,
+            Kind::SetMode => Operation::SetMode(SetMode {
+                read_mode: self.numbers.pick(&[ReadMode::Byte, ReadMode::Message])?,
+                wait_mode: WaitMode::Wait,
+            }),
+            Kind::Info | Kind::Process if anonymous => return None,
+            Kind::Info => Operation::Info,
+            Kind::Process => {
+                (self.numbers).pick(&[Operation::ClientProcess, Operation::ServerProcess])?
+            }
+            Kind::Kill => Operation::Kill,
+            Kind::Cancel => return None,
+        })
+    }
+
+    fn create(&mut self) -> Option<Create> {
+        let message = match self.kind {
+            PipeType::Byte => 5,
+            PipeType::Message => 95,
+        };
+        let pipe_type = match self.numbers.percent(message) {
+            true => PipeType::Message,
+            false => PipeType::Byte,
+        };
+        // Message mode on a byte pipe is an error, and then there is no pipe to play with.
+        let chance = if pipe_type == PipeType::Message {
+            60
+        } else {
+            2
+        };
+        let read_mode = match self.numbers.percent(chance) {
+            true => ReadMode::Message,
+            false => ReadMode::Byte,
+        };
+        let mut quotas = self.quotas;
+        if self.numbers.percent(20) {
+            quotas = [
+                self.numbers.weighted(&QUOTAS)?,
+                self.numbers.weighted(&QUOTAS)?,
+            ];
+        }
+        let [in_quota, out_quota] = quotas;
+        Some(Create {
+            place: self.place()?,
+            direction: self.numbers.weighted(&[
+                (14, Direction::Duplex),
+                (1, Direction::Inbound),
+                (1, Direction::Outbound),
+            ])?,
+            pipe_type,
+            read_mode,
+            wait_mode: WaitMode::Wait,
+            max: MaxCount(self.numbers.weighted(&[
+                (20, 255),
+                (4, 1),
+                (4, 2),
+                (2, 3),
+                (1, 0),
+                (1, 256),
+            ])?),
+            in_quota,
+            out_quota,
+            timeout: self.timeout,
+            first: self.numbers.percent(6),
+        })
+    }
+
+    fn place(&mut self) -> Option<Where> {
+        let name = self.numbers.weighted(&[(10, "pipe"), (1, "other")])?;
+        Some(Where::Name(name.to_owned()))
+    }
+
+    /// What an end writes goes on where it stopped, so that bytes that are lost or come twice show.
+    fn data(&mut self, actor: &Label) -> Option<Vec<u8>> {
+        let len = self.numbers.weighted(&SIZES)?;
+        let from = self.written.get(actor).copied().unwrap_or_default() % FAR;
+        let own = if actor.role() == Role::Server { FAR } else { 0 };
+        Some(pattern(own + from, len))
+    }
+
+    /// The request of a transaction: one that fits into the ring with all that came before it.
+    fn request(&mut self, actor: &Label) -> Option<Vec<u8>> {
+        let before = self.written.get(actor).copied().unwrap_or_default();
+        let data = self.data(actor)?;
+        (before + data.len() <= RING / 2).then_some(data)
+    }
+
+    /// Whether nobody else has an operation under way.
+    fn alone(&self, actor: &Label) -> bool {
+        self.script.pending().iter().all(|(_, busy)| busy == actor)
+    }
+
+    fn limit(&mut self) -> Option<Duration> {
+        self.numbers.percent(2).then_some(SHORT)
+    }
+
+    fn wait_timeout(&mut self) -> Option<WaitTimeout> {
+        self.numbers.weighted(&[
+            (2, WaitTimeout::After(SHORT)),
+            (2, WaitTimeout::Default),
+            (4, WaitTimeout::Forever),
+        ])
+    }
+}
+
+/// A time that nobody waits for long.
+const SHORT: Duration = Duration::from_millis(2);
+/// Where in the pattern the bytes of server ends begin, so that they are told from clients'.
+const FAR: usize = 100_000;
+
+/// What the smallest ring holds.
+const RING: usize = 65_536;
+
+/// What is read and written: much that is around the small quotas, and now and then more than a
+/// ring holds.
+const SIZES: [(usize, usize); 17] = [
+    (6, 0),
+    (10, 1),
+    (6, 2),
+    (6, 3),
+    (6, 5),
+    (8, 7),
+    (8, 10),
+    (8, 11),
+    (6, 20),
+    (6, 64),
+    (6, 100),
+    (4, 1000),
+    (3, 4096),
+    (2, 4097),
+    (2, 10_000),
+    (1, 70_000),
+    (1, 200_000),
+];
+const QUOTAS: [(usize, u32); 9] = [
+    (3, 0),
+    (3, 1),
+    (2, 2),
+    (6, 10),
+    (4, 16),
+    (3, 100),
+    (3, 4096),
+    (1, 10_000),
+    (1, 70_000),
+];
+const RIGHTS: [(usize, Rights); 4] = [
+    (20, Rights::Both),
+    (3, Rights::Read),
+    (3, Rights::Write),
+    (1, Rights::None),
+];
