@@ -8,6 +8,7 @@ use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
 use super::local::Seat;
+use super::shared::WriteCall;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -39,6 +40,9 @@ impl PipeStream {
             link, writer, seat, ..
         } = &mut *side;
         let link = Arc::clone(self.writable(link)?);
+        if link.roster().is_some() {
+            return self.write_nowait_shared(&mut side, &link, src);
+        }
         if let Some(peer) = seat.as_ref().and_then(|seat| seat.peer()) {
             peer.ask_of(&link);
         }
@@ -85,6 +89,10 @@ impl PipeStream {
             return kernel.write(src, deadline, false);
         }
         let link = self.writable(link)?;
+        if link.roster().is_some() {
+            let link = Arc::clone(link);
+            return self.write_shared(side, &link, src, charge, deadline);
+        }
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
@@ -120,6 +128,10 @@ impl PipeStream {
             }
             if !side.link.is(link) {
                 return Err(side.link.left());
+            }
+            if link.roster().is_some() {
+                let call = WriteCall::new(call, blocked);
+                return self.finish_shared(side, link, (id, call), src, deadline);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
@@ -193,6 +205,10 @@ impl PipeStream {
             Peer::Disconnected => return self.refusal(Operation::Flush, EndState::Disconnected),
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
         }
+        if link.roster().is_some() {
+            let call = WriteCall::enter(&mut side, &link);
+            return self.flush_shared(side, &link, call, None, deadline);
+        }
         let flush = side.writer.flush();
         let blocked = Blocked::enter(|| Arc::clone(&link));
         let call = side.waiters.enter();
@@ -230,6 +246,10 @@ impl PipeStream {
                 side.waiters.take_ended(call);
                 return Err(side.link.left());
             }
+            if link.roster().is_some() {
+                let call = WriteCall::new(call, blocked);
+                return self.flush_shared(side, &link, call, Some(flush), deadline);
+            }
         };
         side.waiters.leave(call);
         result
@@ -257,6 +277,6 @@ fn wait_for_room(link: &Link, rings: u32, taken: Taken, deadline: Option<Instant
 
 /// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
 /// in the middle of a few instructions to take that long.
-const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait before asking it again.
-const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
