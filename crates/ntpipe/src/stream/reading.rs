@@ -202,10 +202,13 @@ impl PipeStream {
         let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
-            // A reply that came before is lost with the call.
-            side.turns.take_ended(turn);
+            // With both ends in this process the reply may have come before: nobody else has it.
+            let result = match side.collect(turn, reply) {
+                Collected::Ended(Ok(read)) => Ok(read),
+                Collected::Ended(Err(_)) | Collected::Waits(_) => Err(error),
+            };
             self.leave(&mut side, turn);
-            return Err(error);
+            return result;
         }
         self.read_in_turn(side, &link, turn, reply, deadline)
     }
