@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Instant;
 
-use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
+use ntpipe_proto::lane::{Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{Access, Direction, EndState, Error, Operation, ReadMode, Status};
 
 use super::local::{AMPLE, ReadCall};
@@ -198,8 +198,7 @@ impl PipeStream {
         // The reply is ours: a read that another thread starts comes behind.
         let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
-        // Not to another client that has come meanwhile.
-        let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
+        let written = self.write_request(request, &link, deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
             // With both ends in this process the reply may have come before: nobody else has it.
