@@ -167,6 +167,8 @@ fn an_end_with_data_under_way_goes_on_waiting() {
         let read = asleep(
             || other.read_message(&mut buf),
             || {
+                // What the read asks for takes of the quota (reference 2.5).
+                until(|| server.local_info().unwrap().write_quota_available == QUOTA - 9);
                 assert_eq!(no_wait(), 231);
                 server.write_message(b"late").unwrap();
             },

@@ -5,7 +5,7 @@
 //! a read has waited for is gone from the pipe, and nobody else can take it, once the write returns.
 //!
 //! Locks: the side of an end that writes, then that of an end that reads, be it the other one; under
-//! the latter none is taken.
+//! the latter only such as are let go of before any other is taken.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};

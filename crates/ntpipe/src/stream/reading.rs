@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Instant;
 
-use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
+use ntpipe_proto::lane::{Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status, WaitMode};
 
 use super::local::{AMPLE, ReadCall};
@@ -238,19 +238,21 @@ impl PipeStream {
         // The reply is ours: a read that another thread starts comes behind.
         let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
-        // Not to another client that has come meanwhile.
-        let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
+        let written = self.write_request(request, &link, deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
-            // A reply that came before is lost with the call.
-            side.turns.take_ended(turn);
+            // With both ends in this process the reply may have come before: nobody else has it.
+            let result = match side.collect(turn, reply) {
+                Collected::Ended(Ok(read)) => Ok(read),
+                Collected::Ended(Err(_)) | Collected::Waits(_) => Err(error),
+            };
             match link.roster() {
                 Some(_) => self.leave_shared(&mut side, &link, turn),
                 None => self.leave(&mut side, turn),
             }
             drop(side);
             self.tasks.wake();
-            return Err(error);
+            return result;
         }
         self.read_in_turn(side, &link, turn, reply, deadline)
     }

@@ -20,18 +20,41 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        if self.is_nowait() {
-            return self.write_nowait(src, deadline);
+        let side = self.side_to_write(deadline)?;
+        match self.is_nowait() {
+            true => self.write_nowait(side, src, deadline),
+            false => self.write_charged(side, src, Charge::Charged, deadline),
         }
-        self.write_charged(src, Charge::Charged, None, deadline)
+    }
+
+    /// The request of a transaction: for this connection only, not for a client that came later.
+    pub(super) fn write_request(
+        &self,
+        src: &[u8],
+        link: &Arc<Link>,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Error> {
+        let side = self.side_to_write(deadline)?;
+        if !side.link.is(link) {
+            return Err(side.link.left());
+        }
+        self.write_charged(side, src, Charge::Uncharged, deadline)
+    }
+
+    fn side_to_write(&self, deadline: Option<Instant>) -> Result<MutexGuard<'_, WriteSide>, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        self.write_side_by(deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
     /// 6.3). What reads of the other end wait for goes to them (6.5 to 6.8).
-    fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
+    fn write_nowait<'a>(
+        &'a self,
+        mut side: MutexGuard<'a, WriteSide>,
+        src: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<usize, Error> {
         if let Some(kernel) = side.link.kernel() {
             drop(side);
             return kernel.write(src, deadline, true);
@@ -67,20 +90,13 @@ impl PipeStream {
         }
     }
 
-    /// Writes, to this connection only if one is named.
-    pub(super) fn write_charged(
-        &self,
+    fn write_charged<'a>(
+        &'a self,
+        mut side: MutexGuard<'a, WriteSide>,
         src: &[u8],
         charge: Charge,
-        only: Option<&Arc<Link>>,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
-        if only.is_some_and(|link| !side.link.is(link)) {
-            return Err(side.link.left());
-        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
@@ -187,9 +203,7 @@ impl PipeStream {
 
     /// `FlushFileBuffers`: waits until the peer has read everything written so far.
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
+        let mut side = self.side_to_write(deadline)?;
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
