@@ -194,14 +194,19 @@ pub(super) fn stamp(message: &mut [u8], number: u64) {
 }
 
 pub(super) fn check_number(message: &[u8], number: u64) -> io::Result<()> {
-    let bytes = number.to_le_bytes();
-    let len = message.len().min(bytes.len());
-    let expected = bytes.get(..len);
-    check(message.get(..len) == expected && message.get(message.len() - len..) == expected)
+    check(has_number(message, number))
 }
 
 pub(super) fn is_last(message: &[u8]) -> bool {
-    message.len() >= 8 && check_number(message, LAST).is_ok()
+    message.len() >= 8 && has_number(message, LAST)
+}
+
+/// Whether the message begins and ends with this number, as far as it is long enough.
+fn has_number(message: &[u8], number: u64) -> bool {
+    let bytes = number.to_le_bytes();
+    let len = message.len().min(bytes.len());
+    let expected = bytes.get(..len);
+    message.get(..len) == expected && message.get(message.len() - len..) == expected
 }
 
 pub(super) fn check(right: bool) -> io::Result<()> {
