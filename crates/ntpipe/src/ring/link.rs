@@ -16,7 +16,7 @@ use super::doorbell::Rung;
 use super::layout::state;
 use super::region::Region;
 use super::roster::Roster;
-use super::spin::{Pace, Spin};
+use super::spin::{self, Pace, Spin};
 use crate::primitive::full_fence;
 use crate::stream::Tasks;
 use crate::sys::shm::{self, MemoryId};
@@ -54,6 +54,8 @@ pub(crate) struct Link {
     writing: Spin,
     /// This end has written since it last had to wait for data.
     wrote: AtomicBool,
+    /// How often in a row it has caught up with a writer that was ahead again by then.
+    catches: AtomicU32,
 }
 
 /// The files of both memories: the own one for writing too.
@@ -86,6 +88,9 @@ pub(crate) enum Waits {
     Nobody,
 }
 
+/// So often in a row a reader catches up before it is taken for one that follows a stream.
+const CATCHES: u32 = 16;
+
 /// In a waiting word: some holder of a shared end waits. The bits below count threads of the time
 /// when one process held the end alone.
 const SHARED_WAIT: u32 = 1 << 16;
@@ -114,9 +119,9 @@ pub(crate) enum Wait {
 
 impl Wait {
     /// What a writer wakes its peer for.
-    pub(crate) const DATA: Self = Self::Data(Pace::Prompt);
+    pub(crate) const DATA: Self = Self::Data(Pace::PROMPT);
     /// What a reader wakes its peer for.
-    pub(crate) const ROOM: Self = Self::Room(Pace::Prompt);
+    pub(crate) const ROOM: Self = Self::Room(Pace::PROMPT);
 }
 
 impl Offer {
@@ -231,6 +236,7 @@ impl Link {
             reading: Spin::default(),
             writing: Spin::default(),
             wrote: AtomicBool::new(false),
+            catches: AtomicU32::new(0),
         }
     }
 
@@ -453,6 +459,19 @@ impl Link {
         }
     }
 
+    /// The reader has caught up. One that is on the heels of its writer again and again, without ever
+    /// having to wait, lets it get ahead: else each piece costs both a cache line's way.
+    pub(crate) fn keep_behind(&self, pace: Pace) {
+        let catches = self.catches.load(Ordering::Relaxed);
+        if self.wrote.load(Ordering::Relaxed) {
+            self.catches.store(0, Ordering::Relaxed);
+        } else if catches < CATCHES {
+            self.catches.store(catches + 1, Ordering::Relaxed);
+        } else {
+            spin::pause(pace);
+        }
+    }
+
     /// Looks for a moment whether `ready` becomes true; the caller holds no lock.
     pub(crate) fn spin(&self, wait: Wait, ready: impl FnMut() -> bool) -> bool {
         let cpu = cpu::current();
@@ -463,9 +482,10 @@ impl Link {
         let peer_cpu = self.peer.page().state.0.cpu.load(Ordering::Relaxed);
         match wait {
             Wait::Data(pace) => {
+                self.catches.store(0, Ordering::Relaxed);
                 // Who has written since waits for an answer, not for more of a stream.
                 let pace = match self.wrote.swap(false, Ordering::Relaxed) {
-                    true => Pace::Prompt,
+                    true => Pace::PROMPT,
                     false => pace,
                 };
                 self.reading.until(peer_cpu, pace, ready)

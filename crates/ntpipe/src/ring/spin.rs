@@ -29,24 +29,21 @@ const LOOKS: u32 = 64;
 
 /// How far to let the peer get ahead when what was waited for has come: two CPUs that touch the same
 /// cache lines in turn slow each other down to a fraction of what they do some lines apart.
+///
+/// In pauses, of some nanoseconds each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Not at all.
-    Prompt,
-    /// A little: a reader that follows a stream.
-    Behind,
-    /// More, for small pieces: each would cost a wait for the one that the peer does meanwhile.
-    FarBehind,
-}
+pub(crate) struct Pace(u32);
 
 impl Pace {
-    /// Pauses, of some nanoseconds each.
-    const fn pauses(self) -> u32 {
-        match self {
-            Self::Prompt => 0,
-            Self::Behind => 32,
-            Self::FarBehind => 400,
-        }
+    /// Not at all.
+    pub(crate) const PROMPT: Self = Self(0);
+    /// A little: a reader that follows a stream.
+    pub(crate) const BEHIND: Self = Self(32);
+
+    /// More, for pieces of this size: each would cost a wait for the one that the peer does
+    /// meanwhile. At most about half of what the peer does until it has used up its quota.
+    pub(crate) fn far_behind(piece: u32, quota: u32) -> Self {
+        Self((quota / piece.max(1) / 2 + quota / 1024).min(400))
     }
 }
 
@@ -85,10 +82,15 @@ impl Spin {
         };
         self.credit.store(credit, Ordering::Relaxed);
         if hit {
-            (0..pace.pauses()).for_each(|_| std::hint::spin_loop());
+            pause(pace);
         }
         hit
     }
+}
+
+/// Lets the peer get ahead.
+pub(super) fn pause(pace: Pace) {
+    (0..pace.0).for_each(|_| std::hint::spin_loop());
 }
 
 /// Looks for a moment whether an owner has answered, at the price of a system call for each look.
@@ -97,7 +99,7 @@ pub(crate) fn look_for_answer(ready: impl FnMut() -> bool) -> bool {
         credit: AtomicU32::new(0),
         waits: AtomicU32::new(0),
     };
-    ANSWERS.until(cpu::UNKNOWN, Pace::Prompt, ready)
+    ANSWERS.until(cpu::UNKNOWN, Pace::PROMPT, ready)
 }
 
 /// How long a wait spins at most: twice what a wake-up costs here; nothing on a single CPU.

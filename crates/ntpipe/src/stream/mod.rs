@@ -360,8 +360,11 @@ fn new_writer(terms: &Terms) -> Writer {
 }
 
 /// How a read or a write of `len` bytes goes on after a wait, if it is not a small one: as `large`.
-fn pace(len: usize, large: Pace) -> Pace {
-    if len <= SMALL { Pace::FarBehind } else { large }
+fn pace(len: usize, quota: Option<u32>, large: Pace) -> Pace {
+    match u32::try_from(len) {
+        Ok(len) if len <= SMALL => Pace::far_behind(len, quota.unwrap_or(0)),
+        Ok(_) | Err(_) => large,
+    }
 }
 
 fn expired(deadline: Option<Instant>) -> bool {
@@ -374,4 +377,4 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Up to this size a read or a write costs less than the waiting for it.
-const SMALL: usize = 1024;
+const SMALL: u32 = 1024;

@@ -49,6 +49,9 @@ impl PipeStream {
             && link.roster().is_none()
         {
             let mode = self.mode();
+            if reader.has_caught_up() {
+                link.keep_behind(pace(dst.len(), self.terms.reads, Pace::BEHIND));
+            }
             if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {
                 return Ok(read);
             }
@@ -81,7 +84,7 @@ impl PipeStream {
         dst: &mut [u8],
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
-        let wait = Wait::Data(pace(dst.len(), Pace::Behind));
+        let wait = Wait::Data(pace(dst.len(), self.terms.reads, Pace::BEHIND));
         let blocked = Blocked::enter(|| self.read_call(link, turn));
         let half = &*self.read;
         let result = loop {

@@ -186,7 +186,13 @@ impl PipeStream {
                 until = Instant::now().checked_add(CONTESTED_PAUSE);
             }
             drop(side);
-            wait_for_room(link, rings, taken, until, pace(src.len(), Pace::Prompt));
+            wait_for_room(
+                link,
+                rings,
+                taken,
+                until,
+                pace(src.len(), self.terms.writes, Pace::PROMPT),
+            );
             side = lock(&self.write);
         };
         side.waiters.leave(call);
@@ -246,7 +252,7 @@ impl PipeStream {
                 break Err(error);
             }
             drop(side);
-            wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
+            wait_for_room(&link, rings, taken, deadline, Pace::PROMPT);
             side = lock(&self.write);
             if let Some(kernel) = side.link.kernel() {
                 let ended = side.waiters.take_ended(call);

@@ -204,6 +204,12 @@ impl Reader {
         self.message_left
     }
 
+    /// Whether it has taken all that it knows of: the next read has to look for more.
+    #[must_use]
+    pub fn has_caught_up(&self) -> bool {
+        self.head == self.tail
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn position(&self) -> Pos {

@@ -73,7 +73,7 @@ impl PipeStream {
         deadline: Option<Instant>,
     ) -> Result<Read, Error> {
         let (turn, mut op) = (call.turn, call.op);
-        let wait = Wait::Data(pace(dst.len(), Pace::Behind));
+        let wait = Wait::Data(pace(dst.len(), self.terms.reads, Pace::BEHIND));
         let mut waiting = Waiting::default();
         let result = loop {
             if !side.link.is(link) {

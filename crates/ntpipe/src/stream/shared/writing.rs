@@ -107,7 +107,7 @@ impl PipeStream {
     ) -> Result<usize, Error> {
         let mut waiting = Waiting::default();
         let mut contested = None;
-        let pace = pace(src.len(), Pace::Prompt);
+        let pace = pace(src.len(), self.terms.writes, Pace::PROMPT);
         let result = loop {
             if !side.link.is(link) {
                 return Err(side.link.left());
@@ -246,7 +246,7 @@ impl PipeStream {
             };
             if over.is_none() {
                 drop(side);
-                self.wait_shared(link, roster, &sight, &mut waiting, deadline, Pace::Prompt);
+                self.wait_shared(link, roster, &sight, &mut waiting, deadline, Pace::PROMPT);
                 side = lock(&self.write);
             }
             roster.end_wait();
