@@ -22,7 +22,7 @@ mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
 
 mod processes;
-pub use processes::{Layout, Processes, work};
+pub use processes::{Interface, Layout, Processes, work};
 
 mod rules;
 pub use rules::{Rule, Shown, check, rules, with_files};
@@ -37,6 +37,8 @@ mod step;
 pub use step::{
     Action, Create, Label, MaxCount, Open, Operation, Rights, Role, SetMode, Step, Tag, Where,
 };
+
+mod tasks;
 
 mod token;
 
