@@ -53,7 +53,12 @@ fn of_operation(operation: &Operation) -> Option<&'static str> {
             pipe_type: PipeType::Message,
             read_mode: ReadMode::Byte,
             ..
-        }) => Some("tokio's options have one mode, which this end may not change"),
+        })
+        | Operation::Create(Create {
+            pipe_type: PipeType::Byte,
+            read_mode: ReadMode::Message,
+            ..
+        }) => Some("tokio's options have one mode, and not every end may change it"),
         Operation::Create(Create { max, .. }) if max.0 > 255 => {
             Some("tokio's options panic at so many instances")
         }
@@ -102,7 +107,9 @@ fn otherwise(operation: &Operation, expected: &Outcome) -> Option<&'static str> 
             Some("tasks wait for a client when they read or write")
         }
         (Operation::Write { .. }, Outcome::Pending) => Some(WAITS),
-        (Operation::Write { .. }, Outcome::Failed(error)) if *error == Error::SEM_TIMEOUT => {
+        (Operation::Write { .. }, Outcome::Failed(error))
+            if *error == Error::SEM_TIMEOUT || *error == Error::BROKEN_PIPE =>
+        {
             Some(WAITS)
         }
         (Operation::Info, Outcome::Told { facts, .. }) => {
@@ -132,12 +139,19 @@ mod tests {
             ("client write \"a\" -> ok 1", true),
             ("w = client write \"a\" -> pending", false),
             ("client write \"a\" within 20ms -> 121", false),
+            ("client write \"a\" -> 232", true),
+            ("client write \"a\" -> 109", false),
             ("server read 1 -> 233", true),
             ("server read 1 -> 536", false),
             ("server info -> ok end=server max=3", true),
             ("server info -> ok end=server instances=3", false),
             ("server create type=message", true),
             ("server create type=message direction=inbound", false),
+            (
+                "server create type=message read=message direction=inbound",
+                true,
+            ),
+            ("server create read=message -> 87", false),
             ("server create max=255", true),
             ("server create max=256 -> 87", false),
             ("client set-mode message", true),
