@@ -21,6 +21,9 @@ pub use model::Model;
 mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
 
+mod partly;
+pub use partly::Partly;
+
 mod processes;
 pub use processes::{Interface, Layout, Processes, work};
 

@@ -183,7 +183,8 @@ usage: conformance [--driver NAME] [--cases PATH] [--case GLOB] [--rule ID] [--s
   --summary      one line for each driver, without the differences
   --list         the ids of the cases
   --wine EXE     only Wine, by conformance/wine/driver.c; differences are no failure
-  --random       random sequences of steps: the model and real processes must agree
+  --random       random sequences of steps: the model and real processes must agree, and tasks as
+                 far as they can do a sequence
   --seed N       the seed of the first sequence; each has one more than the one before
   --rounds N     so many sequences (1000)
   --minutes M    sequences for so long
