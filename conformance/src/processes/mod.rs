@@ -290,8 +290,10 @@ impl Processes {
     }
 
     fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        // What the steps before set free happens before this one.
-        if self.stirred && !step.at_once {
+        // What the steps before set free happens before this one. A task that finds something on
+        // its way takes another turn, where a thread waits a moment for it.
+        let goes_on = self.stirred || self.interface != Interface::Blocking;
+        if goes_on && !step.at_once {
             self.settle()?;
         }
         let (id, tag) = match &step.action {
@@ -321,7 +323,7 @@ impl Processes {
         {
             self.unfinished.remove(tag);
         }
-        self.stirred = !self.unfinished.is_empty() || stirs(self.interface, step);
+        self.stirred = !self.unfinished.is_empty() || parts(step);
         Ok(outcome)
     }
 
@@ -439,14 +441,14 @@ fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
     }
 }
 
-/// Whether a step ends a connection, of which the other end hears a moment later. A task also finds
-/// its client a moment after that has opened the pipe; a thread waits for that moment.
-fn stirs(interface: Interface, step: &Step) -> bool {
-    let Action::Begin { operation, .. } = &step.action else {
-        return false;
-    };
-    let opens = matches!(operation, Operation::Open(_)) && interface != Interface::Blocking;
-    opens || matches!(operation, Operation::Close | Operation::Call { .. })
+/// Whether a step ends a connection, of which the other end's process hears a moment later.
+fn parts(step: &Step) -> bool {
+    match &step.action {
+        Action::Begin { operation, .. } => {
+            matches!(operation, Operation::Close | Operation::Call { .. })
+        }
+        Action::Check(_) | Action::Cancel(_) => false,
+    }
 }
 
 fn unexpected(answer: &Answer) -> Trouble {

@@ -224,9 +224,12 @@ impl End {
         }
     }
 
-    /// In Rust it is no error that the client has come already: then nothing has to be waited for.
+    /// In Rust it is no error that the client has come already; here it is told apart again.
     async fn connect(&self) -> Result<Outcome, Failure> {
-        let mut connect = pin!(self.server()?.connect());
+        let server = self.server()?;
+        // A peek needs a client, whatever there is to see.
+        let peeked = server.peek(&mut []).await;
+        let mut connect = pin!(server.connect());
         let mut waits = false;
         let connected = poll_fn(|cx| {
             let connected = connect.as_mut().poll(cx);
@@ -234,9 +237,15 @@ impl End {
             connected
         });
         connected.await?;
-        Ok(match waits {
-            true => Outcome::Done,
-            false => Outcome::Failed(Error::PIPE_CONNECTED),
+        let came = match peeked {
+            Ok(_) => true,
+            // An end that cannot read: if there is a client, nothing has to be waited for.
+            Err(error) if error.win32() == Some(Error::ACCESS_DENIED) => !waits,
+            Err(_) => false,
+        };
+        Ok(match came {
+            true => Outcome::Failed(Error::PIPE_CONNECTED),
+            false => Outcome::Done,
         })
     }
 
