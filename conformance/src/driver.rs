@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{Outcome, Step};
+use crate::{Case, Outcome, Step};
 
 /// One implementation of pipes, driven step by step.
 ///
@@ -14,6 +14,11 @@ pub trait Driver {
 
     /// Why the driver cannot do such a step at all, if it cannot: a case with one does not apply.
     fn lacks(&self, _step: &Step) -> Option<&'static str> {
+        None
+    }
+
+    /// Why the driver cannot run such a case although it can do each step, if it cannot.
+    fn lacks_together(&self, _case: &Case) -> Option<&'static str> {
         None
     }
 

@@ -21,8 +21,11 @@ pub use model::Model;
 mod outcome;
 pub use outcome::{Expected, Facts, Outcome};
 
+mod partly;
+pub use partly::Partly;
+
 mod processes;
-pub use processes::{Layout, Processes, work};
+pub use processes::{Interface, Layout, Processes, work};
 
 mod rules;
 pub use rules::{Rule, Shown, check, rules, with_files};
@@ -37,6 +40,8 @@ mod step;
 pub use step::{
     Action, Create, Label, MaxCount, Open, Operation, Rights, Role, SetMode, Step, Tag, Where,
 };
+
+mod tasks;
 
 mod token;
 

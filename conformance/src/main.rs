@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
     // Not for users: the driver of several processes starts its own this way.
     if args.next_if_eq("worker").is_some() {
-        return match work(&args.next().unwrap_or_default()) {
+        let mut arg = || args.next().unwrap_or_default();
+        return match work(&arg(), &arg()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };
@@ -174,14 +175,16 @@ const USAGE: &str = "\
 usage: conformance [--driver NAME] [--cases PATH] [--case GLOB] [--rule ID] [--summary | --list]
        conformance --random [--driver NAME] [--seed N] [--rounds N | --minutes M] [--steps N]
        conformance rules [--write]
-  --driver NAME  only this driver
+  --driver NAME  only this driver: model, same-process or processes (blocking calls), tokio,
+                 tokio-threads or tokio-processes (tasks on one thread, on several, in processes)
   --cases PATH   the cases of this file or directory
   --case GLOB    only cases whose id (see --list) matches; * and ? stand for anything
   --rule ID      only cases that cite this rule, such as 'observed 5.19'
   --summary      one line for each driver, without the differences
   --list         the ids of the cases
   --wine EXE     only Wine, by conformance/wine/driver.c; differences are no failure
-  --random       random sequences of steps: the model and real processes must agree
+  --random       random sequences of steps: the model and real processes must agree, and tasks as
+                 far as they can do a sequence
   --seed N       the seed of the first sequence; each has one more than the one before
   --rounds N     so many sequences (1000)
   --minutes M    sequences for so long

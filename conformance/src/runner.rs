@@ -3,7 +3,7 @@
 use core::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Case, Driver, Layout, Model, Processes};
+use crate::{Case, Driver, Interface, Layout, Model, Processes};
 
 /// The drivers that can run here; `program` is this crate's, for the processes that they start.
 pub fn drivers(program: &Path) -> Vec<Box<dyn Driver>> {
@@ -11,6 +11,9 @@ pub fn drivers(program: &Path) -> Vec<Box<dyn Driver>> {
         Box::new(Model::new()),
         Box::new(Processes::new(program, Layout::Together)),
         Box::new(Processes::new(program, Layout::Apart)),
+        Box::new(Processes::new(program, Layout::Together).through(Interface::Tokio)),
+        Box::new(Processes::new(program, Layout::Together).through(Interface::TokioThreads)),
+        Box::new(Processes::new(program, Layout::Apart).through(Interface::Tokio)),
     ]
 }
 
@@ -39,7 +42,8 @@ fn lacks(driver: &dyn Driver, case: &Case) -> Option<&'static str> {
     if !case.applies_to(driver.name()) {
         return Some("the case is for other drivers");
     }
-    case.steps.iter().find_map(|step| driver.lacks(step))
+    let lacks = case.steps.iter().find_map(|step| driver.lacks(step));
+    lacks.or_else(|| driver.lacks_together(case))
 }
 
 /// Runs one case up to the first step that comes out otherwise.

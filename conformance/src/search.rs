@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use conformance::{Found, Layout, Processes, Random};
+use conformance::{Driver, Found, Interface, Layout, Partly, Processes, Random};
 
 /// How long to look, and where to begin.
 #[derive(Debug, Default)]
@@ -28,12 +28,7 @@ impl Search {
             seed,
             steps: self.steps.unwrap_or(20),
         };
-        let layout = match self.driver.as_deref() {
-            None | Some("processes") => Layout::Apart,
-            Some("same-process") => Layout::Together,
-            Some(other) => return Err(format!("{other} is no driver for random sequences")),
-        };
-        let mut driver = Processes::lasting(program, layout);
+        let mut driver = driver(self.driver.as_deref(), program)?;
         let start = Instant::now();
         let end = self
             .minutes
@@ -47,12 +42,12 @@ impl Search {
         let (mut done, mut steps, mut found) = (0_u64, 0, 0);
         let mut report = start + REPORT;
         while done < rounds && end.is_none_or(|end| Instant::now() < end) && found < ENOUGH {
-            let trial = random.next(&mut driver);
+            let trial = random.next(driver.as_mut());
             done += 1;
             steps += trial.steps;
             if let Some(difference) = trial.found {
                 found += 1;
-                tell(difference, &mut driver)?;
+                tell(difference, driver.as_mut())?;
             }
             if Instant::now() >= report {
                 report += REPORT;
@@ -70,7 +65,23 @@ impl Search {
     }
 }
 
-fn tell(mut found: Found, driver: &mut Processes) -> Result<(), String> {
+/// The driver of a name; tasks do each sequence as far as they can.
+fn driver(name: Option<&str>, program: &Path) -> Result<Box<dyn Driver>, String> {
+    let tasks = |layout, interface| {
+        let driver = Processes::lasting(program, layout).through(interface);
+        Box::new(Partly::of(driver)) as Box<dyn Driver>
+    };
+    Ok(match name {
+        None | Some("processes") => Box::new(Processes::lasting(program, Layout::Apart)),
+        Some("same-process") => Box::new(Processes::lasting(program, Layout::Together)),
+        Some("tokio") => tasks(Layout::Together, Interface::Tokio),
+        Some("tokio-threads") => tasks(Layout::Together, Interface::TokioThreads),
+        Some("tokio-processes") => tasks(Layout::Apart, Interface::Tokio),
+        Some(other) => return Err(format!("{other} is no driver for random sequences")),
+    })
+}
+
+fn tell(mut found: Found, driver: &mut dyn Driver) -> Result<(), String> {
     println!("random: seed {}: {}", found.seed, found.difference);
     let path = std::env::temp_dir().join(format!("ntpipe-random-{}.case", found.seed));
     let write = |found: &Found| {

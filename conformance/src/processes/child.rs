@@ -19,10 +19,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker whose pipes live in `directory` and have `suffix` in their names.
-    pub(super) fn start(program: &Path, directory: &Path, suffix: &str) -> io::Result<Self> {
+    /// Starts a worker for an interface, whose pipes live in `directory` and have `suffix` in their
+    /// names.
+    pub(super) fn start(
+        program: &Path,
+        directory: &Path,
+        interface: &str,
+        suffix: &str,
+    ) -> io::Result<Self> {
         let mut process = Command::new(program)
-            .args(["worker", suffix])
+            .args(["worker", interface, suffix])
             .env("NTPIPE_DIR", directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -412,7 +412,7 @@ fn process(result: Result<u32, Failure>) -> Answer {
     result.map_or_else(Failure::into_answer, Answer::Process)
 }
 
-fn outcome(mut data: Vec<u8>, read: ReadInfo) -> Outcome {
+pub(crate) fn outcome(mut data: Vec<u8>, read: ReadInfo) -> Outcome {
     data.truncate(read.len);
     Outcome::Read {
         data,
@@ -420,14 +420,14 @@ fn outcome(mut data: Vec<u8>, read: ReadInfo) -> Outcome {
     }
 }
 
-fn mode(mode: PipeMode) -> &'static str {
+pub(crate) fn mode(mode: PipeMode) -> &'static str {
     match ReadMode::from(mode) {
         ReadMode::Byte => "byte",
         ReadMode::Message => "message",
     }
 }
 
-fn which(end: PipeEnd) -> &'static str {
+pub(crate) fn which(end: PipeEnd) -> &'static str {
     if end == PipeEnd::Server {
         "server"
     } else {
@@ -435,7 +435,7 @@ fn which(end: PipeEnd) -> &'static str {
     }
 }
 
-fn address(place: &Where, suffix: &str) -> String {
+pub(crate) fn address(place: &Where, suffix: &str) -> String {
     match place {
         Where::Name(name) => format!(r"\\.\pipe\{name}-{suffix}"),
         Where::Path(path) => path.clone(),

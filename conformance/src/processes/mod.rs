@@ -2,7 +2,8 @@
 //! and one for each other actor.
 //!
 //! The processes are this program again, as [workers](work); the driver sends each the steps of
-//! its actors. A worker does every operation in a thread of its own, so that any can wait.
+//! its actors. A worker does every operation in a thread of its own, or in a [task](crate::tasks),
+//! so that any can wait.
 //!
 //! Whether an operation pends is not a matter of time: it does when no thread of any worker runs
 //! and none can be woken but by a next step; see [`still`].
@@ -14,12 +15,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{Action, Driver, Label, Operation, Outcome, Patience, Step, Tag, Trouble};
+use crate::{Action, Case, Driver, Label, Operation, Outcome, Patience, Step, Tag, Trouble, tasks};
 
 mod child;
 use child::Worker;
 
 mod ends;
+pub(crate) use ends::{address, mode, outcome, which};
 
 mod lacks;
 
@@ -31,11 +33,13 @@ pub(crate) use wire::{Answer, hex};
 
 mod worker;
 pub use worker::work;
+pub(crate) use worker::{Hands, Progress};
 
-/// The driver of real processes, over the blocking interface of `ntpipe`.
+/// The driver of real processes.
 #[derive(Debug)]
 pub struct Processes {
     layout: Layout,
+    interface: Interface,
     program: PathBuf,
     /// Where the names live; made for the first case.
     directory: Option<PathBuf>,
@@ -67,6 +71,33 @@ pub enum Layout {
     Apart,
 }
 
+/// The interface of `ntpipe` that does the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// The blocking one; each operation has a thread.
+    Blocking,
+    /// That for tokio; each operation is a task of a runtime of one thread.
+    Tokio,
+    /// That for tokio, on a runtime of several threads.
+    TokioThreads,
+}
+
+impl Interface {
+    /// The word by which a worker is told.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Blocking => "blocking",
+            Self::Tokio => "tokio",
+            Self::TokioThreads => "tokio-threads",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        let mut all = [Self::Blocking, Self::Tokio, Self::TokioThreads].into_iter();
+        all.find(|interface| interface.word() == word)
+    }
+}
+
 /// An operation, and the process that does it.
 #[derive(Debug, Clone)]
 struct Id {
@@ -77,10 +108,11 @@ struct Id {
 }
 
 impl Processes {
-    /// A driver without any process yet; `program` is this crate's.
+    /// A driver of the blocking interface without any process yet; `program` is this crate's.
     pub fn new(program: &Path, layout: Layout) -> Self {
         Self {
             layout,
+            interface: Interface::Blocking,
             program: program.to_owned(),
             directory: None,
             case: 0,
@@ -104,6 +136,13 @@ impl Processes {
         driver
     }
 
+    /// The same driver for another interface.
+    #[must_use]
+    pub fn through(mut self, interface: Interface) -> Self {
+        self.interface = interface;
+        self
+    }
+
     /// The worker for a process of this case, one of an earlier case if there is one.
     fn employ(&mut self, process: &Label) -> Result<Worker, Trouble> {
         let suffix = self.case.to_string();
@@ -116,7 +155,8 @@ impl Processes {
         }
         let directory =
             (self.directory.as_deref()).ok_or_else(|| Trouble("no case has begun".to_owned()))?;
-        Worker::start(&self.program, directory, &suffix)
+        let word = self.interface.word();
+        Worker::start(&self.program, directory, word, &suffix)
             .map_err(|error| Trouble(format!("no worker can be started: {error}")))
     }
 
@@ -250,8 +290,10 @@ impl Processes {
     }
 
     fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
-        // What the steps before set free happens before this one.
-        if self.stirred && !step.at_once {
+        // What the steps before set free happens before this one. A task that finds something on
+        // its way takes another turn, where a thread waits a moment for it.
+        let goes_on = self.stirred || self.interface != Interface::Blocking;
+        if goes_on && !step.at_once {
             self.settle()?;
         }
         let (id, tag) = match &step.action {
@@ -309,14 +351,30 @@ impl Processes {
 
 impl Driver for Processes {
     fn name(&self) -> &'static str {
-        match self.layout {
-            Layout::Together => "same-process",
-            Layout::Apart => "processes",
+        match (self.interface, self.layout) {
+            (Interface::Blocking, Layout::Together) => "same-process",
+            (Interface::Blocking, Layout::Apart) => "processes",
+            (Interface::Tokio, Layout::Together) => "tokio",
+            (Interface::TokioThreads, Layout::Together) => "tokio-threads",
+            (Interface::Tokio, Layout::Apart) => "tokio-processes",
+            (Interface::TokioThreads, Layout::Apart) => "tokio-threads-processes",
         }
     }
 
     fn lacks(&self, step: &Step) -> Option<&'static str> {
-        lacks::lacks(self.layout, step)
+        match self.interface {
+            Interface::Blocking => lacks::lacks(self.layout, step),
+            Interface::Tokio | Interface::TokioThreads => tasks::lacks(self.layout, step),
+        }
+    }
+
+    fn lacks_together(&self, case: &Case) -> Option<&'static str> {
+        match self.interface {
+            Interface::Blocking => None,
+            Interface::Tokio | Interface::TokioThreads => {
+                tasks::lacks_together(self.interface, case)
+            }
+        }
     }
 
     fn start(&mut self) -> Result<(), Trouble> {

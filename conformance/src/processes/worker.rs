@@ -9,31 +9,79 @@ use std::time::Duration;
 
 use ntpipe::{Canceller, IoErrorExt};
 
+use super::Interface;
 use super::ends::{End, perform};
 use super::still::look;
 use super::wire::{Answer, Request};
-use crate::{Action, Label, Operation, Outcome, Step};
+use crate::{Action, Label, Operation, Outcome, Step, tasks};
 
 /// Does what the driver says, line by line, until it says nothing more.
 ///
-/// `suffix` makes the pipes' names the case's own.
+/// `interface` is the word for an [`Interface`]; `suffix` makes the pipes' names the case's own.
 ///
 /// # Errors
-/// When the driver can't be heard or told any more.
-pub fn work(suffix: &str) -> io::Result<()> {
-    let mut worker = Worker {
-        suffix: suffix.to_owned(),
-        ends: Ends::default(),
-        operations: BTreeMap::new(),
-        cancellers: BTreeMap::new(),
-    };
+/// When the driver can't be heard or told any more, or the interface can't be had.
+pub fn work(interface: &str, suffix: &str) -> io::Result<()> {
+    match Interface::parse(interface) {
+        Some(Interface::Blocking) => serve(Worker {
+            suffix: suffix.to_owned(),
+            ends: Ends::default(),
+            operations: BTreeMap::new(),
+            cancellers: BTreeMap::new(),
+        }),
+        Some(Interface::Tokio) => serve(tasks::Worker::on_one_thread(suffix)?),
+        Some(Interface::TokioThreads) => serve(tasks::Worker::on_threads(suffix)?),
+        None => Err(io::Error::other("there is no such interface")),
+    }
+}
+
+/// One interface of the pipes, in the hands of the driver.
+pub(crate) trait Hands {
+    /// Begins the operation of a step under a number.
+    fn begin(&mut self, number: u64, step: &str) -> Result<Answer, String>;
+
+    /// Ends an operation before it is done.
+    fn cancel(&mut self, number: u64) -> Result<Answer, String>;
+
+    /// How far an operation has come.
+    fn progress(&mut self, number: u64) -> Result<&mut Progress, String>;
+
+    /// Closes all ends; those of servers are disconnected, which ends what pends at either end.
+    fn release(&mut self);
+
+    /// Forgets all operations and has another suffix from now on.
+    fn renew(&mut self, suffix: String) -> Result<(), String>;
+}
+
+fn serve(mut hands: impl Hands) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        let answer = worker.answer(&line?);
+        let answer = answer(&mut hands, &line?);
         writeln!(output, "{answer}")?;
         output.flush()?;
     }
     Ok(())
+}
+
+fn answer(hands: &mut impl Hands, line: &str) -> Answer {
+    let result = match Request::parse(line) {
+        Some(Request::Begin(number, step)) => hands.begin(number, &step),
+        Some(Request::Await(number)) => hands.progress(number).map(Progress::wait),
+        Some(Request::Ask(number)) => hands.progress(number).map(Progress::ask),
+        Some(Request::Cancel(number)) => hands.cancel(number),
+        Some(Request::Look) => match look() {
+            Ok(Some(threads)) => Ok(Answer::Still(threads)),
+            Ok(None) => Ok(Answer::Moving),
+            Err(error) => Err(format!("threads cannot be looked at: {error}")),
+        },
+        Some(Request::Release) => {
+            hands.release();
+            Ok(Answer::Begun)
+        }
+        Some(Request::Renew(suffix)) => hands.renew(suffix).map(|()| Answer::Begun),
+        None => Err(format!("nobody knows what `{line}` means")),
+    };
+    result.unwrap_or_else(Answer::Trouble)
 }
 
 /// The ends that this process holds.
@@ -50,6 +98,7 @@ impl Ends {
     }
 }
 
+/// Does each operation in a thread of its own, by the blocking interface.
 struct Worker {
     suffix: String,
     ends: Ends,
@@ -58,35 +107,15 @@ struct Worker {
     cancellers: BTreeMap<u64, Canceller>,
 }
 
-enum Progress {
+/// How far an operation has come.
+#[derive(Debug)]
+pub(crate) enum Progress {
     UnderWay(Receiver<Answer>),
     Finished(Answer),
 }
 
-impl Worker {
-    fn answer(&mut self, line: &str) -> Answer {
-        let result = match Request::parse(line) {
-            Some(Request::Begin(number, step)) => self.begin(number, &step),
-            Some(Request::Await(number)) => self.progress(number).map(Progress::wait),
-            Some(Request::Ask(number)) => self.progress(number).map(Progress::ask),
-            Some(Request::Cancel(number)) => self.cancel(number),
-            Some(Request::Look) => match look() {
-                Ok(Some(threads)) => Ok(Answer::Still(threads)),
-                Ok(None) => Ok(Answer::Moving),
-                Err(error) => Err(format!("threads cannot be looked at: {error}")),
-            },
-            Some(Request::Release) => {
-                self.release();
-                Ok(Answer::Begun)
-            }
-            Some(Request::Renew(suffix)) => self.renew(suffix),
-            None => Err(format!("nobody knows what `{line}` means")),
-        };
-        result.unwrap_or_else(Answer::Trouble)
-    }
-
-    /// Closes all ends; those of servers are disconnected, which ends what pends at either end.
-    fn release(&self) {
+impl Hands for Worker {
+    fn release(&mut self) {
         for end in core::mem::take(&mut *self.ends.lock()).into_values() {
             if let End::Server(server) = end {
                 // One that is disconnected already is as it should be.
@@ -95,7 +124,7 @@ impl Worker {
         }
     }
 
-    fn renew(&mut self, suffix: String) -> Result<Answer, String> {
+    fn renew(&mut self, suffix: String) -> Result<(), String> {
         for progress in self.operations.values_mut() {
             if progress.ask() == Answer::Outcome(Outcome::Pending) {
                 return Err("an operation is still under way".to_owned());
@@ -104,7 +133,7 @@ impl Worker {
         self.operations.clear();
         self.cancellers.clear();
         self.suffix = suffix;
-        Ok(Answer::Begun)
+        Ok(())
     }
 
     fn begin(&mut self, number: u64, step: &str) -> Result<Answer, String> {
@@ -135,6 +164,25 @@ impl Worker {
         Ok(Answer::Begun)
     }
 
+    fn cancel(&mut self, number: u64) -> Result<Answer, String> {
+        let canceller = self.cancellers.get(&number);
+        let canceller = canceller.ok_or_else(|| format!("there is no operation {number}"))?;
+        match canceller.cancel() {
+            Ok(()) => Ok(Answer::Outcome(Outcome::Done)),
+            Err(error) => match error.win32() {
+                Some(code) => Ok(Answer::Outcome(Outcome::Failed(code))),
+                None => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn progress(&mut self, number: u64) -> Result<&mut Progress, String> {
+        let progress = self.operations.get_mut(&number);
+        progress.ok_or_else(|| format!("there is no operation {number}"))
+    }
+}
+
+impl Worker {
     /// The end for an operation; a close takes it away.
     fn end(&self, actor: &Label, operation: &Operation) -> Result<Option<End>, String> {
         let mut ends = self.ends.lock();
@@ -156,23 +204,6 @@ impl Worker {
             (_, end) => Ok(end),
         }
     }
-
-    fn cancel(&self, number: u64) -> Result<Answer, String> {
-        let canceller = self.cancellers.get(&number);
-        let canceller = canceller.ok_or_else(|| format!("there is no operation {number}"))?;
-        match canceller.cancel() {
-            Ok(()) => Ok(Answer::Outcome(Outcome::Done)),
-            Err(error) => match error.win32() {
-                Some(code) => Ok(Answer::Outcome(Outcome::Failed(code))),
-                None => Err(error.to_string()),
-            },
-        }
-    }
-
-    fn progress(&mut self, number: u64) -> Result<&mut Progress, String> {
-        let progress = self.operations.get_mut(&number);
-        progress.ok_or_else(|| format!("there is no operation {number}"))
-    }
 }
 
 impl Progress {
@@ -189,7 +220,7 @@ impl Progress {
     }
 
     /// What came of the operation, if it has finished.
-    fn ask(&mut self) -> Answer {
+    pub(crate) fn ask(&mut self) -> Answer {
         if let Self::UnderWay(receiver) = self {
             let answer = match receiver.try_recv() {
                 Err(TryRecvError::Empty) => return Answer::Outcome(Outcome::Pending),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
-use ntpipe_proto::{Access, Direction, EndState, Error, Operation, PipeType, ReadMode};
+use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
 use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
@@ -343,19 +343,20 @@ impl PipeStream {
         }
     }
 
-    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
-    pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
+    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11). So
+    /// many reads of tasks wait.
+    pub(crate) fn poll_request(
+        &self,
+        request: &[u8],
+        reads: usize,
+    ) -> Result<Poll<(Turn, Written)>, Error> {
         self.check_process()?;
-        // A pipe of one direction has no end with both rights: there it is the state's fault.
-        if self.terms.direction == Direction::Duplex {
-            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
-        }
+        self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         if matches!(lock(&self.read.side).link, Slot::Arriving) {
             return Ok(Poll::Pending);
         }
         self.check(Operation::Transact)?;
-        let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
-        if !duplex || self.mode() != ReadMode::Message {
+        if self.mode() != ReadMode::Message {
             return Err(Error::BAD_PIPE);
         }
         let mut write = lock(&self.write);
@@ -363,7 +364,8 @@ impl PipeStream {
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        if !is_empty || !read.stash.is_empty() || !read.turns.is_empty() || read.transacts {
+        let is_read = reads > 0 || !read.turns.is_empty() || read.transacts;
+        if !is_empty || !read.stash.is_empty() || is_read {
             return Err(Error::PIPE_BUSY);
         }
         if self.writable_link(&write.link)?.is_none() {

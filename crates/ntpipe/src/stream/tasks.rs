@@ -121,7 +121,8 @@ impl Tasks {
     pub(crate) fn leave(&self, ticket: Ticket, idle: impl Fn(Cause)) {
         let mut waiting = lock(&self.waiting);
         let at = waiting.entries.iter().position(|e| e.ticket == ticket);
-        let left = at.map(|at| waiting.entries.swap_remove(at));
+        // The others are woken in the order in which they came (observed 5.10).
+        let left = at.map(|at| waiting.entries.remove(at));
         for cause in [Cause::Data, Cause::Room] {
             let waits = |entry: &Entry| entry.cause == cause || entry.cause == Cause::Either;
             if !waiting.entries.iter().any(waits) {

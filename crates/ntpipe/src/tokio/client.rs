@@ -123,23 +123,41 @@ impl ClientOptions {
                 done => return done,
             }
             // What a wait finds is not reserved: another client may be faster (reference 1.5).
-            let timeout = deadline.map_or(WaitTimeout::Forever, |at| {
-                WaitTimeout::After(at.saturating_duration_since(Instant::now()))
-            });
-            let waiting = Waiting::begin(&name, timeout)?;
-            match until(waiting.tasks(), || waiting.poll()).await {
-                // Another process may go on with the name: the open above knows.
-                Err(error) if error == Error::FILE_NOT_FOUND && vain < MAX_VAIN => vain += 1,
-                waited => waited?,
-            }
+            wait(&name, deadline, &mut vain).await?;
         }
     }
+}
+
+/// Waits until it is worth trying to open the pipe: an instance listens, or another process goes on
+/// with the name.
+async fn wait(name: &PipeName, deadline: Option<Instant>, vain: &mut u32) -> io::Result<Ended> {
+    let timeout = deadline.map_or(WaitTimeout::Forever, |at| {
+        WaitTimeout::After(at.saturating_duration_since(Instant::now()))
+    });
+    let waiting = Waiting::begin(name, timeout)?;
+    match until(waiting.tasks(), || waiting.poll()).await {
+        Err(error) if error == Error::FILE_NOT_FOUND && *vain < MAX_VAIN => {
+            *vain += 1;
+            Ok(Ended::InVain)
+        }
+        waited => Ok(waited.map(|()| Ended::Listening)?),
+    }
+}
+
+/// How a wait for an instance has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// There is one.
+    Listening,
+    /// The owner of the name is gone.
+    InVain,
 }
 
 /// How often in all a wait may find its owner gone.
 const MAX_VAIN: u32 = 1000;
 
-/// Opens a message pipe, waiting for an instance if need be, has one transaction and closes it.
+/// Opens a message pipe, has one transaction and closes it. If it can't be opened, it waits once for
+/// an instance and tries again, whatever the reason was (reference 1.12).
 ///
 /// `timeout` is for the instance, not for the reply. The rest of a reply that is longer than `reply`
 /// is lost.
@@ -148,7 +166,8 @@ const MAX_VAIN: u32 = 1000;
 /// If it is given up the server may have got the request.
 ///
 /// # Errors
-/// Those of [`ClientOptions::open_wait`] and [`NamedPipeClient::transact`];
+/// Those of [`ClientOptions::open`] and [`NamedPipeClient::transact`]; `ERROR_SEM_TIMEOUT` (121) when
+/// the time is up;
 /// `ERROR_INVALID_PARAMETER` (87): the pipe is not of message type.
 #[doc(alias = "CallNamedPipe")]
 pub async fn call(
@@ -157,9 +176,17 @@ pub async fn call(
     reply: &mut [u8],
     timeout: Duration,
 ) -> io::Result<ReadInfo> {
-    let mut options = ClientOptions::new();
-    options.pipe_mode(PipeMode::Message);
-    let client = options.open_wait(addr, timeout).await?;
+    ::tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+    let name = PipeName::from_os_str(addr.as_ref())?;
+    let deadline = Instant::now().checked_add(timeout);
+    let (mut ended, mut vain) = (Ended::InVain, 0);
+    let client = loop {
+        match ClientOptions::new().open(&addr) {
+            Err(_) if ended == Ended::InVain => ended = wait(&name, deadline, &mut vain).await?,
+            opened => break opened?,
+        }
+    };
+    client.set_read_mode(PipeMode::Message)?;
     client.transact(request, reply).await
 }
 

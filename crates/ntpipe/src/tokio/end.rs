@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
@@ -30,6 +30,8 @@ pub(super) struct End<H: Holder> {
     doorbell: Doorbell,
     reading: Patience,
     writing: Patience,
+    /// The reads of messages that wait.
+    pub(super) reads: Waits,
     /// The waits of the methods that poll: `AsyncRead`, `AsyncWrite` and the readiness.
     slots: [Mutex<Waiter>; 4],
     /// What was to be seen when an operation of the user's found nothing.
@@ -50,6 +52,13 @@ struct Waiting<'a, H: Holder> {
     end: &'a End<H>,
     waiter: Waiter,
 }
+
+/// How many operations of one kind wait: a transaction must know (reference 1.11-2).
+#[derive(Debug, Default)]
+pub(super) struct Waits(AtomicUsize);
+
+/// One of them, until it is dropped.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
 
 #[derive(Debug, Default)]
 struct Blocked {
@@ -75,6 +84,7 @@ impl<H: Holder> End<H> {
             pipe,
             reading: Patience::default(),
             writing: Patience::default(),
+            reads: Waits::default(),
             slots: Default::default(),
             blocked_reading: Blocked::default(),
             blocked_writing: Blocked::default(),
@@ -280,6 +290,23 @@ impl<H: Holder> End<H> {
             }
         }
         result
+    }
+}
+
+impl Waits {
+    pub(super) fn enter(&self) -> Counted<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(&self.0)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

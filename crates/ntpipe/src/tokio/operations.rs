@@ -16,7 +16,15 @@ use crate::stream::{Cause, Turn};
 
 impl<H: Holder> End<H> {
     pub(super) async fn read_message(&self, buf: &mut [u8]) -> io::Result<ReadInfo> {
-        Ok(self.wait(Cause::Data, || self.try_read(buf)).await??)
+        let mut waiting = None;
+        let read = || {
+            let read = self.try_read(buf);
+            if read.is_pending() {
+                waiting.get_or_insert_with(|| self.reads.enter());
+            }
+            read
+        };
+        Ok(self.wait(Cause::Data, read).await??)
     }
 
     pub(super) async fn write_message(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
@@ -33,7 +41,7 @@ impl<H: Holder> End<H> {
         request: &[u8],
         reply: &mut [u8],
     ) -> io::Result<ReadInfo> {
-        let ask = || turned(self.pipe.poll_request(request));
+        let ask = || turned(self.pipe.poll_request(request, self.reads.count()));
         let (turn, written) = self.wait(Cause::Client, ask).await??;
         let turn = Transaction { end: self, turn };
         self.accept(written, request);

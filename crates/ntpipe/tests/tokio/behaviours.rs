@@ -221,6 +221,17 @@ in_both_runtimes! {
         assert_eq!(client.try_write(b"x").unwrap(), 1);
     }
 
+    async fn a_transaction_on_a_pipe_of_one_direction_is_denied() {
+        let name = name();
+        let mut options = ServerOptions::new();
+        options.pipe_mode(PipeMode::Message).access_outbound(false);
+        let server = options.create(&name).unwrap();
+        let client = ClientOptions::new().read(false).open(&name).unwrap();
+        server.connect().await.unwrap();
+        assert_eq!(code(server.transact(b"a", &mut [0; 9]).await), 5);
+        assert_eq!(code(client.transact(b"a", &mut [0; 9]).await), 5);
+    }
+
     async fn the_first_instance_is_the_first_once() {
         let name = name();
         let mut options = ServerOptions::new();

@@ -177,6 +177,28 @@ in_both_runtimes! {
         assert_eq!(&reply[..read.unwrap().len], b"answer");
     }
 
+    async fn a_transaction_does_not_begin_while_a_read_waits() {
+        let (server, client) = messages(4096);
+        server.connect().await.unwrap();
+        let (mut buf, mut reply) = ([0; 9], [0; 9]);
+        {
+            let mut read = pin!(client.read_message(&mut buf));
+            put_to_sleep(read.as_mut());
+            assert_eq!(code(client.transact(b"request", &mut reply).await), 231);
+            server.write_message(b"x").await.unwrap();
+            assert_eq!(read.await.unwrap().len, 1);
+        }
+        // The refused request was not written, and a read that is over or given up is no hindrance.
+        give_up(client.read_message(&mut buf));
+        let answer = async {
+            let read = server.read_message(&mut buf).await.unwrap();
+            assert_eq!(&buf[..read.len], b"again");
+            server.write_message(b"answer").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(client.transact(b"again", &mut reply), answer);
+        assert_eq!(&reply[..read.unwrap().len], b"answer");
+    }
+
     async fn a_flush_given_up_changes_nothing() {
         let (server, client) = messages(4096);
         server.connect().await.unwrap();

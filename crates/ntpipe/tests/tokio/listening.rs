@@ -99,6 +99,20 @@ in_both_runtimes! {
         assert_eq!(code(waits.await), 2);
     }
 
+    async fn a_call_that_cannot_open_waits_once_for_an_instance() {
+        let name = name();
+        assert_eq!(code(call(&name, b"", &mut [], PATIENCE).await), 2);
+        let mut options = ServerOptions::new();
+        let _server = options.access_outbound(false).create(&name).unwrap();
+        let _client = ClientOptions::new().read(false).open(&name).unwrap();
+        assert_eq!(code(call(&name, b"", &mut [], Duration::from_millis(5)).await), 121);
+        let mut reply = [];
+        let mut waits = Box::pin(call(&name, b"", &mut reply, PATIENCE));
+        put_to_sleep(waits.as_mut());
+        let _other = options.create(&name).unwrap();
+        assert_eq!(code(waits.await), 5);
+    }
+
     async fn a_call_is_a_whole_conversation() {
         let name = name();
         let server = ServerOptions::new().pipe_mode(PipeMode::Message).create(&name).unwrap();

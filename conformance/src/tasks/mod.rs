@@ -1,0 +1,18 @@
+//! The steps as tasks of a runtime, through `ntpipe::tokio`.
+//!
+//! Each operation is a task. An operation is cancelled by dropping its future, and all that go on
+//! at an end by dropping theirs; that they came to nothing is not their word but that of who
+//! dropped them.
+//!
+//! On a byte pipe a write goes on until all its bytes are accepted, as `write_all` does.
+
+mod course;
+pub(crate) use course::lacks_together;
+
+mod ends;
+
+mod lacks;
+pub(crate) use lacks::lacks;
+
+mod worker;
+pub(crate) use worker::Worker;
