@@ -6,3 +6,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # With what is optional, and without it.
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 cargo clippy --workspace --all-targets --locked -- -D warnings
+# The peers are a workspace of their own; without those that take long to build.
+cargo clippy --manifest-path bench/Cargo.toml --target-dir target --all-targets --locked -- -D warnings
