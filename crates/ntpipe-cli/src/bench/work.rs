@@ -138,11 +138,17 @@ pub(super) fn round_trips(ends: &mut impl Channel, trips: Trips) -> io::Result<M
     let start = Instant::now();
     let mut count = 0;
     let together = trips.timing == Timing::Together;
+    // Where trips are slow the clock costs nothing, and many would take too long.
+    let batch = if together && number >= BATCH {
+        BATCH
+    } else {
+        1
+    };
     while start.elapsed() < budget {
         if trips.timing == Timing::Paused {
             pause();
         }
-        for _ in 0..if together { BATCH } else { 1 } {
+        for _ in 0..batch {
             let begin = (!together).then(Instant::now);
             trip(number)?;
             number += 1;
