@@ -7,3 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 # The drivers of the cases need what is optional.
 cargo clippy --workspace --exclude conformance --all-targets --locked -- -D warnings
+# The peers are a workspace of their own; without those that take long to build.
+cargo clippy --manifest-path bench/Cargo.toml --target-dir target --all-targets --locked -- -D warnings

@@ -33,7 +33,7 @@ pub(crate) fn drive<N: Net>(part: &Part, workload: Workload) -> io::Result<Sampl
             }
             Workload::Stream { size } => {
                 let mut end = N::enter(&part.name).await?;
-                measured(workload, pid, stream(&mut end, size, part.budget())).await
+                measured(workload, pid, stream(&mut end, size, 0, part.budget())).await
             }
             Workload::Connect => {
                 let work = connect::<N>(&part.name, part.budget());
@@ -177,10 +177,12 @@ pub(crate) async fn call(end: &mut impl End, number: u64) -> io::Result<()> {
     trip(end, &mut [0; CALL], &mut [0; CALL], number).await
 }
 
-/// Messages one way until the time is over, and the other side's answer that it has them all.
+/// Messages one way until the time is over, numbered from `first` on, and the other side's answer
+/// that it has them all.
 pub(crate) async fn stream(
     end: &mut impl End,
     size: usize,
+    first: u64,
     budget: Duration,
 ) -> io::Result<Measured> {
     let mut message = vec![0; size];
@@ -188,7 +190,7 @@ pub(crate) async fn stream(
     let start = Instant::now();
     while start.elapsed() < budget {
         for _ in 0..BATCH {
-            stamp(&mut message, count);
+            stamp(&mut message, first + count);
             end.write_all(&message).await?;
             count += 1;
         }

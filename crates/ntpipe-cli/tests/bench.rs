@@ -4,11 +4,16 @@ mod support;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
 
 use support::Names;
 
+/// They all want both CPUs: one at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn every_transport_of_a_workload_has_a_figure() {
+    let _turn = TURN.lock();
     let names = Names::new();
     let out = names
         .run(&["bench", "--quick", "--runs", "1", "--only", "64 B, one CPU"])
@@ -36,6 +41,7 @@ fn every_transport_of_a_workload_has_a_figure() {
 
 #[test]
 fn connections_that_rest_are_counted_and_still_work() {
+    let _turn = TURN.lock();
     let names = Names::new();
     let out = names
         .run(&[
@@ -57,6 +63,7 @@ fn connections_that_rest_are_counted_and_still_work() {
 
 #[test]
 fn figures_go_to_files_too() {
+    let _turn = TURN.lock();
     let names = Names::new();
     let (json, plot) = (names.path().join("f.json"), names.path().join("f.svg"));
     let (json_path, plot_path) = (json.to_str().unwrap(), plot.to_str().unwrap());
@@ -91,6 +98,7 @@ fn figures_go_to_files_too() {
 
 #[test]
 fn what_another_program_measures_stands_beside_the_rest() {
+    let _turn = TURN.lock();
     let names = Names::new();
     let program = names.path().join("peers");
     // It says what it was asked to do, by the file, and what came of it.
@@ -144,6 +152,7 @@ esac
 
 #[test]
 fn connections_in_turn_and_from_new_processes_are_measured_too() {
+    let _turn = TURN.lock();
     let names = Names::new();
     for only in ["1000 active", "new process"] {
         let out = names

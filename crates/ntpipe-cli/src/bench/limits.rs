@@ -24,6 +24,8 @@ pub(super) struct Limits {
 }
 
 const RUNS: usize = 5;
+/// Of one run: beside busy processes each answer may take as long as a turn of the scheduler.
+const LONGEST: Duration = Duration::from_millis(100);
 
 impl Limits {
     pub(super) fn measure() -> Self {
@@ -72,8 +74,6 @@ struct Line(AtomicU32);
 /// Two threads answer each other: over one line, or over one for each direction.
 fn bounce((one, other): (usize, usize), lines: usize) -> f64 {
     const ROUNDS: u32 = 200_000;
-    // Beside busy processes each answer may take as long as a turn of the scheduler.
-    const LONGEST: Duration = Duration::from_millis(100);
     const LAST: u32 = u32::MAX;
     let (there, back) = (Line::default(), Line::default());
     let answer = if lines == 1 { &there } else { &back };
@@ -102,7 +102,9 @@ fn bounce((one, other): (usize, usize), lines: usize) -> f64 {
             pin(one);
             let start = Instant::now();
             let mut rounds = 0;
-            while rounds < ROUNDS && (!rounds.is_multiple_of(64) || start.elapsed() < LONGEST) {
+            // Where rounds are short the clock would take longer than they do.
+            let is_looked_at = |round: u32| round < 64 || round.is_multiple_of(64);
+            while rounds < ROUNDS && (!is_looked_at(rounds) || start.elapsed() < LONGEST) {
                 let (say, hear) = words(rounds);
                 there.store(say, Ordering::Release);
                 while answer.load(Ordering::Acquire) != hear {
@@ -125,21 +127,29 @@ fn wake((one, other): (usize, usize)) -> f64 {
     thread::scope(|scope| {
         let sleeper = scope.spawn(move || {
             pin(other);
-            let mut waits = Duration::ZERO;
-            for _ in 0..ROUNDS {
-                let (sent, asked) = CHANNEL.take();
-                waits += sent.elapsed();
-                asked.unpark();
+            let (mut waits, mut rounds) = (Duration::ZERO, 0);
+            loop {
+                let call = CHANNEL.take();
+                waits += call.sent.elapsed();
+                rounds += 1;
+                call.caller.unpark();
+                if call.is_last {
+                    break waits.as_secs_f64() * 1e6 / f64::from(rounds);
+                }
             }
-            waits.as_secs_f64() * 1e6 / f64::from(ROUNDS)
         });
         let target = sleeper.thread().clone();
         let driver = scope.spawn(move || {
             pin(one);
-            for _ in 0..ROUNDS {
+            let start = Instant::now();
+            for round in 1.. {
                 // Long enough for the other CPU to be idle.
                 thread::sleep(Duration::from_micros(200));
-                CHANNEL.put(&target);
+                let is_last = round == ROUNDS || start.elapsed() > LONGEST;
+                CHANNEL.put(&target, is_last);
+                if is_last {
+                    break;
+                }
             }
         });
         let _ = driver.join();
@@ -148,26 +158,36 @@ fn wake((one, other): (usize, usize)) -> f64 {
 }
 
 /// Hands a moment over to a thread that is parked.
-struct Channel(std::sync::Mutex<Option<(Instant, thread::Thread)>>);
+struct Channel(std::sync::Mutex<Option<Call>>);
+
+struct Call {
+    sent: Instant,
+    caller: thread::Thread,
+    is_last: bool,
+}
 
 static CHANNEL: Channel = Channel(std::sync::Mutex::new(None));
 
 impl Channel {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, thread::Thread)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Call>> {
         self.0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn put(&self, target: &thread::Thread) {
-        *self.lock() = Some((Instant::now(), thread::current()));
+    fn put(&self, target: &thread::Thread, is_last: bool) {
+        *self.lock() = Some(Call {
+            sent: Instant::now(),
+            caller: thread::current(),
+            is_last,
+        });
         target.unpark();
         while self.lock().is_some() {
             thread::park();
         }
     }
 
-    fn take(&self) -> (Instant, thread::Thread) {
+    fn take(&self) -> Call {
         loop {
             if let Some(found) = self.lock().take() {
                 return found;
