@@ -3,8 +3,7 @@
 //! The world is small, so that steps meet: two names, three server ends, four client ends, an
 //! anonymous pipe, two callers. What is left out, and why:
 //!
-//! - `PIPE_NOWAIT`, and connecting or disconnecting any end but a server end: the blocking
-//!   interface has no word for them. Cancelling, for a driver that cannot.
+//! - Connecting or disconnecting any end but a server end: the blocking interface has no word for it.
 //! - Closing an end that has an operation under way: in Rust that operation has a share in the end,
 //!   which stays open. What an anonymous pipe says of instances and processes.
 //! - The mode of a client that reads alone: in Rust it asks for the right to set it as well, so that
@@ -13,9 +12,11 @@
 //!   the request is in there, so that a reply must not come before it was read.
 //! - A write that has a time while others wait: a waiting read takes its part as soon as it runs,
 //!   which on a busy machine may be when the time is up.
-//! - A write that has a time and does not fit into the ring: when it is withdrawn, the first peek
-//!   makes room there, and what a real process has waiting behind it comes only then.
-//! - Two calls under way: both wake when an instance comes, and it is open which of them gets it.
+//! - Taking back a write that does not fit into the ring, be it that its time is up or that it is
+//!   cancelled: the first peek makes room there, and what a real process has waiting behind it comes
+//!   only then. A write of that size by an end that must not wait: Windows would hand it to reads.
+//! - Two calls under way for one name: both wake when an instance comes, and it is open which of them
+//!   gets it.
 //! - An operation under way that has a time: whether it or a later step comes first would be a
 //!   matter of the clock. With a time, an operation is waited for; without, it can pend.
 
@@ -34,8 +35,6 @@ use crate::{
 /// What the drivers that are compared are able to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Able {
-    /// They can cancel an operation.
-    pub(super) cancel: bool,
     /// Their actors can die.
     pub(super) kill: bool,
 }
@@ -68,7 +67,12 @@ struct Generator {
     /// How much each has written.
     written: BTreeMap<Label, usize>,
     tags: usize,
-    calls: BTreeSet<Tag>,
+    /// Calls, and whom they are for.
+    calls: BTreeMap<Tag, Where>,
+    /// Writes that do not fit into the ring.
+    large: BTreeSet<Tag>,
+    /// The ends that may not wait.
+    hasty: BTreeSet<Label>,
     /// What the pipes of this sequence have as their default time: none would be a race.
     timeout: DefaultTimeout,
     kind: PipeType,
@@ -95,6 +99,7 @@ enum Kind {
     Process,
     Kill,
     Cancel,
+    CancelIo,
 }
 
 impl Generator {
@@ -117,7 +122,9 @@ impl Generator {
             readers: BTreeSet::new(),
             written: BTreeMap::new(),
             tags: 0,
-            calls: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            large: BTreeSet::new(),
+            hasty: BTreeSet::new(),
             timeout,
             kind,
             quotas: quotas.map(Option::unwrap_or_default),
@@ -138,20 +145,29 @@ impl Generator {
             return;
         };
         match (operation, outcome) {
-            (Operation::Call { .. }, Outcome::Pending) => self.calls.extend(tag.clone()),
-            (Operation::Create(_), Outcome::Done) => {
-                self.ends.insert(actor.clone());
+            (Operation::Call { place, .. }, Outcome::Pending) => {
+                let call = tag.clone().map(|tag| (tag, place.clone()));
+                self.calls.extend(call);
             }
+            (Operation::Create(create), Outcome::Done) => {
+                self.ends.insert(actor.clone());
+                self.keep_mode(actor, create.wait_mode);
+            }
+            (Operation::SetMode(mode), Outcome::Done) => self.keep_mode(actor, mode.wait_mode),
             (Operation::Open(open), Outcome::Done) => {
                 self.ends.insert(actor.clone());
                 self.readers.remove(actor);
+                self.keep_mode(actor, WaitMode::Wait);
                 if open.access == Rights::Read {
                     self.readers.insert(actor.clone());
                 }
             }
             (Operation::CreatePipe { .. }, Outcome::Done) => {
                 let (reader, writer) = actor.ends();
-                self.ends.extend([reader, writer]);
+                for end in [reader, writer] {
+                    self.keep_mode(&end, WaitMode::Wait);
+                    self.ends.insert(end);
+                }
             }
             (Operation::Close, _) => {
                 self.ends.remove(actor);
@@ -162,10 +178,20 @@ impl Generator {
             }
             (Operation::Write { data, .. }, Outcome::Wrote(_) | Outcome::Pending)
             | (Operation::Transact { data, .. }, _) => {
+                if data.len() >= RING / 2 {
+                    self.large.extend(tag.clone());
+                }
                 *self.written.entry(actor.clone()).or_default() += data.len();
             }
             _ => {}
         }
+    }
+
+    fn keep_mode(&mut self, end: &Label, mode: WaitMode) {
+        match mode {
+            WaitMode::Wait => self.hasty.remove(end),
+            WaitMode::NoWait => self.hasty.insert(end.clone()),
+        };
     }
 
     /// A last look at what lies in all pipes.
@@ -205,7 +231,8 @@ impl Generator {
             (3, Kind::Info),
             (2, Kind::Process),
             (usize::from(self.able.kill), Kind::Kill),
-            (if self.able.cancel { 8 } else { 0 }, Kind::Cancel),
+            (8, Kind::Cancel),
+            (2, Kind::CancelIo),
         ])?;
         if let Kind::Cancel = kind {
             let pending: Vec<Tag> = self
@@ -213,6 +240,7 @@ impl Generator {
                 .pending()
                 .iter()
                 .map(|(tag, _)| tag.clone())
+                .filter(|tag| !self.large.contains(tag))
                 .collect();
             return self.numbers.pick(&pending).map(Action::Cancel);
         }
@@ -240,9 +268,14 @@ impl Generator {
         ends.cloned().collect()
     }
 
-    fn someone_calls(&self) -> bool {
+    fn someone_calls(&self, place: &Where) -> bool {
         let mut pending = self.script.pending().iter();
-        pending.any(|(tag, _)| self.calls.contains(tag))
+        pending.any(|(tag, _)| self.calls.get(tag) == Some(place))
+    }
+
+    fn writes_much(&self, end: &Label) -> bool {
+        let mut pending = self.script.pending().iter();
+        pending.any(|(tag, busy)| busy == end && self.large.contains(tag))
     }
 
     /// Someone who could do this.
@@ -279,7 +312,8 @@ impl Generator {
             | Kind::Info
             | Kind::Process
             | Kind::Kill
-            | Kind::Cancel => {
+            | Kind::Cancel
+            | Kind::CancelIo => {
                 let ends: Vec<Label> = self.ends.iter().cloned().collect();
                 self.numbers.pick(&ends)
             }
@@ -311,6 +345,9 @@ impl Generator {
             Kind::Close => Operation::Close,
             Kind::Write => {
                 let data = self.data(actor)?;
+                if data.len() >= RING / 2 && self.hasty.contains(actor) {
+                    return None;
+                }
                 let brief = data.len() < RING / 2 && self.alone(actor);
                 Operation::Write {
                     data,
@@ -332,13 +369,18 @@ impl Generator {
                 size: self.numbers.weighted(&SIZES)?,
                 within: self.alone(actor).then(|| self.limit()).flatten(),
             },
-            Kind::Call if self.someone_calls() => return None,
-            Kind::Call => Operation::Call {
-                place: self.place()?,
-                data: self.request(actor)?,
-                size: self.numbers.weighted(&SIZES)?,
-                timeout: self.wait_timeout()?,
-            },
+            Kind::Call => {
+                let place = self.place()?;
+                if self.someone_calls(&place) {
+                    return None;
+                }
+                Operation::Call {
+                    place,
+                    data: self.request(actor)?,
+                    size: self.numbers.weighted(&SIZES)?,
+                    timeout: self.wait_timeout()?,
+                }
+            }
             Kind::Wait => Operation::Wait {
                 place: self.place()?,
                 timeout: self.wait_timeout()?,
@@ -346,7 +388,7 @@ impl Generator {
             Kind::SetMode if self.readers.contains(actor) => return None,
             Kind::SetMode => Operation::SetMode(SetMode {
                 read_mode: self.numbers.pick(&[ReadMode::Byte, ReadMode::Message])?,
-                wait_mode: WaitMode::Wait,
+                wait_mode: self.wait_mode()?,
             }),
             Kind::Info | Kind::Process if anonymous => return None,
             Kind::Info => Operation::Info,
@@ -355,6 +397,8 @@ impl Generator {
             }
             Kind::Kill => Operation::Kill,
             Kind::Cancel => return None,
+            Kind::CancelIo if self.writes_much(actor) => return None,
+            Kind::CancelIo => Operation::CancelIo,
         })
     }
 
@@ -394,7 +438,7 @@ impl Generator {
             ])?,
             pipe_type,
             read_mode,
-            wait_mode: WaitMode::Wait,
+            wait_mode: self.wait_mode()?,
             max: MaxCount(self.numbers.weighted(&[
                 (20, 255),
                 (4, 1),
@@ -433,6 +477,11 @@ impl Generator {
     /// Whether nobody else has an operation under way.
     fn alone(&self, actor: &Label) -> bool {
         self.script.pending().iter().all(|(_, busy)| busy == actor)
+    }
+
+    fn wait_mode(&mut self) -> Option<WaitMode> {
+        self.numbers
+            .weighted(&[(6, WaitMode::Wait), (1, WaitMode::NoWait)])
     }
 
     fn limit(&mut self) -> Option<Duration> {

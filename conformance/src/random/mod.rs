@@ -35,7 +35,6 @@ impl Random {
         let seed = self.seed;
         self.seed = self.seed.wrapping_add(1);
         let able = Able {
-            cancel: driver.name() == "model",
             kill: driver.name() != "same-process",
         };
         let script = sequence(seed, self.steps.max(1), able);

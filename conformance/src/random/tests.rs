@@ -55,10 +55,7 @@ fn the_model_agrees_with_itself() {
 #[test]
 fn a_sequence_is_a_case_that_can_be_written_and_read() {
     for seed in 0..50 {
-        let able = Able {
-            cancel: true,
-            kill: true,
-        };
+        let able = Able { kill: true };
         let case = sequence(seed, 30, able).case(format!("Number {seed}"));
         let text = script::file(&case, "A comment\nof two lines");
         let read = parse(Path::new("random.case"), &text).unwrap();
