@@ -32,9 +32,6 @@ fn of_role(layout: Layout, actor: &Label, operation: &Operation) -> Option<&'sta
             | Operation::ClientSession
             | Operation::ServerSession,
         ) => Some("the end of an anonymous pipe has no such method"),
-        (Role::Fellow, _) if layout == Layout::Apart => {
-            Some("one process creates all instances of a name")
-        }
         (_, Operation::Kill) if layout == Layout::Together => Some("nobody dies alone"),
         (_, Operation::Clone { of }) if layout == Layout::Apart => {
             (actor.process() != of.process()).then_some("an end stays in its process")

@@ -168,7 +168,7 @@ const HINTS: &[(Error, &str)] = &[
     ),
     (
         Error::NOT_SUPPORTED,
-        "pipes of other computers can't be opened yet, nor can a second process serve a name",
+        "pipes of other computers can't be opened yet",
     ),
     (
         Error::INVALID_PARAMETER,

@@ -264,7 +264,9 @@ pub fn call(
     call_by(addr.as_ref(), request, reply, timeout, None)
 }
 
-/// As [`call`], for at most `timeout` in all: it is for the reply too.
+/// As [`call`], for at most `timeout` in all: it is for the reply too. Only an owner that does not
+/// answer, perhaps a stopped process, takes longer: as with [`wait`] and
+/// [`ClientOptions::open`](crate::ClientOptions::open).
 ///
 /// # Errors
 /// As [`call`]; `ERROR_SEM_TIMEOUT` (121) when the time is up.
@@ -293,7 +295,8 @@ fn call_by(
         Err(error) if error.win32() == Some(Error::OPERATION_ABORTED) => return Err(error),
         // Any failure is worth one wait and one more attempt (reference 1.12).
         Err(_) => {
-            wait(addr, timeout)?;
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            wait(addr, left.or(timeout))?;
             NamedPipeClient::open(&name, access)?
         }
     };
@@ -323,7 +326,7 @@ pub struct PipeEntry {
 ///
 /// # Errors
 /// `ERROR_PATH_NOT_FOUND` (3), `ERROR_ACCESS_DENIED` (5): the directory of names is missing or can't
-/// be read; the error names it.
+/// be read; the error names it. `ERROR_TOO_MANY_OPEN_FILES` (4).
 #[doc(alias = "FindFirstFile")]
 pub fn list() -> io::Result<Vec<PipeEntry>> {
     let mut entries: Vec<_> = client::list()?.into_iter().map(entry).collect();

@@ -32,8 +32,8 @@
 //! # Where names live
 //!
 //! In the first that applies of `$NTPIPE_DIR`, `/run/ntpipe` (if it exists),
-//! `$XDG_RUNTIME_DIR/ntpipe`, and `ntpipe-UID` among the temporary files. A name dies with the
-//! process that owns it.
+//! `$XDG_RUNTIME_DIR/ntpipe`, and `ntpipe-UID` among the temporary files. A name dies
+//! with the last process that has an instance of it.
 //!
 //! # Waiting
 //!
@@ -56,6 +56,8 @@ mod server;
 mod service;
 mod stream;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use canceller::Canceller;
 pub use client::{NamedPipeClient, PipeEntry, call, call_timeout, info, list, wait};

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{EndState, Error, PipeName};
@@ -13,6 +15,8 @@ use crate::canceller::{Blocked, Wake};
 use crate::options::ServerOptions;
 use crate::server::NamedPipeServer;
 use crate::service::server_end::ServerEnd;
+#[cfg(feature = "tokio")]
+use crate::stream::Tasks;
 use crate::stream::lock;
 use crate::sys::fork;
 
@@ -46,6 +50,9 @@ struct Shared {
     state: Mutex<State>,
     /// An instance has come back, or the listener is closed.
     changed: Condvar,
+    /// The tasks that wait for an instance to come back.
+    #[cfg(feature = "tokio")]
+    tasks: Arc<Tasks>,
 }
 
 struct State {
@@ -79,6 +86,8 @@ impl Listener {
                 closed: false,
             }),
             changed: Condvar::new(),
+            #[cfg(feature = "tokio")]
+            tasks: Arc::default(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -128,6 +137,34 @@ impl Listener {
         }
     }
 
+    /// The instance that has listened longest, which a task is to wait at; pending while all are out.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_oldest(&self) -> Poll<io::Result<NamedPipeServer>> {
+        if !self.shared.is_ours() {
+            return Poll::Ready(Err(Error::INVALID_HANDLE.into()));
+        }
+        match self.shared.oldest_now(&mut lock(&self.shared.state)) {
+            Ok(Some(oldest)) => Poll::Ready(Ok(oldest)),
+            Ok(None) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// What came of a client, once one has come; `None` if nothing is left of it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn hand_out(
+        &self,
+        instance: NamedPipeServer,
+    ) -> io::Result<Option<NamedPipeServer>> {
+        self.shared.hand_out(instance)
+    }
+
+    /// Woken when an instance comes back, and when the listener is closed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.shared.tasks
+    }
+
     /// Accepts client after client, until the listener is closed.
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<NamedPipeServer>> + '_ {
         std::iter::from_fn(|| {
@@ -170,17 +207,8 @@ impl Shared {
     fn oldest(&self, blocked: &Blocked, deadline: Option<Instant>) -> io::Result<NamedPipeServer> {
         let mut state = lock(&self.state);
         loop {
-            if state.closed {
-                return Err(Error::OPERATION_ABORTED.into());
-            }
-            if let Some(oldest) = state.listening.front() {
-                return Ok(oldest.clone());
-            }
-            if state.out == 0 {
-                // None is left that could come back.
-                let anew = self.options.create(self.name.to_string())?;
-                state.listening.push_back(anew);
-                continue;
+            if let Some(oldest) = self.oldest_now(&mut state)? {
+                return Ok(oldest);
             }
             blocked.check()?;
             let Some(at) = deadline else {
@@ -195,6 +223,26 @@ impl Shared {
             let woken = self.changed.wait_timeout(state, left);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The instance that has listened longest; `None` if all are out.
+    fn oldest_now(&self, state: &mut State) -> io::Result<Option<NamedPipeServer>> {
+        if state.closed {
+            return Err(Error::OPERATION_ABORTED.into());
+        }
+        if state.listening.is_empty() && state.out == 0 {
+            // None is left that could come back.
+            let anew = self.options.create(self.name.to_string())?;
+            state.listening.push_back(anew);
+        }
+        Ok(state.listening.front().cloned())
+    }
+
+    /// An instance has come back, or the listener is closed.
+    fn announce(&self) {
+        self.changed.notify_all();
+        #[cfg(feature = "tokio")]
+        self.tasks.wake();
     }
 
     /// Takes an instance that has or had a client off the list, and has another one listening.
@@ -232,7 +280,7 @@ impl Shared {
 
     fn put_back(&self, state: &mut State, instance: NamedPipeServer) {
         state.listening.push_back(instance);
-        self.changed.notify_all();
+        self.announce();
     }
 
     /// Whether this process, not a parent, made the listener.
@@ -250,7 +298,7 @@ impl Shared {
             state.closed = true;
             std::mem::take(&mut state.listening)
         };
-        self.changed.notify_all();
+        self.announce();
         for instance in listening {
             // Ends a `connect` that waits on it in another thread.
             instance.abandon();
@@ -289,6 +337,6 @@ impl Home {
             Some(Err(_)) | None => end.close(),
         }
         // Who waits for one to come back may have to create it.
-        shared.changed.notify_all();
+        shared.announce();
     }
 }

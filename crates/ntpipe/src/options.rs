@@ -297,8 +297,7 @@ impl ServerOptions {
     /// - `ERROR_PIPE_BUSY` (231): the name has its maximum of instances.
     /// - `ERROR_ACCESS_DENIED` (5): the name exists and this was to be its first instance, or the
     ///   direction is not that of the first instance.
-    /// - `ERROR_NOT_SUPPORTED` (50): another process owns the name. Differs from Windows, where
-    ///   several processes can serve one name.
+    /// - `ERROR_SEM_TIMEOUT` (121): the name's owner, perhaps a stopped process, does not answer.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450), `ERROR_TOO_MANY_OPEN_FILES` (4).
     #[doc(alias = "CreateNamedPipe")]
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {

@@ -3,12 +3,16 @@
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode};
 
 use crate::listener::Home;
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, ServerOptions};
+#[cfg(feature = "tokio")]
+use crate::service::connecting::Connecting;
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
 use crate::sys::session::own_session;
@@ -87,6 +91,12 @@ impl NamedPipeServer {
         self.handle.end.connect(WaitMode::Wait, deadline).map(drop)
     }
 
+    /// As [`connect`](Self::connect), for a task.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll_connect(&self, wait: &mut Connecting) -> Poll<Result<(), Error>> {
+        self.handle.end.poll_connect(wait)
+    }
+
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with
     /// `ERROR_PIPE_NOT_CONNECTED` (233) from now on. To have it read everything first, `flush`.
     ///
@@ -151,7 +161,7 @@ impl NamedPipeServer {
     #[doc(alias = "GetNamedPipeHandleState")]
     pub fn instances(&self) -> io::Result<u32> {
         self.check_access(Access::READ_ATTRIBUTES)?;
-        Ok(self.handle.end.info()?.0.instances)
+        Ok(self.handle.end.instances()?)
     }
 
     /// The modes of this end and the number of instances, at once.

@@ -269,6 +269,42 @@ fn a_message_longer_than_the_pipes_memory_is_handed_over_whole() {
 }
 
 #[test]
+fn a_message_that_comes_while_a_read_is_cancelled_is_handed_over_whole() {
+    const LENGTH: usize = 100_000;
+    alone(this_test!(), || {
+        let (server, client) = pair(PipeMode::Message, 100);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let _ = server.cancel_io();
+                    thread::yield_now();
+                }
+            });
+            scope.spawn(|| {
+                for n in 0..100 {
+                    client.write_message(&bytes(n, LENGTH)).unwrap();
+                }
+            });
+            let mut buf = vec![0; 2 * LENGTH];
+            let mut more = 0;
+            let mut n = 0;
+            while n < 100 {
+                match server.read_message(&mut buf) {
+                    Ok(read) => {
+                        more += usize::from(read.more);
+                        n += usize::from(!read.more);
+                    }
+                    Err(error) => assert_eq!(code::<()>(Err(error)), 995),
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(more, 0);
+        });
+    });
+}
+
+#[test]
 fn both_ways_at_once_nothing_hangs_and_nothing_is_lost() {
     const EACH: u64 = 3000;
     alone(this_test!(), || {

@@ -11,6 +11,8 @@
 )]
 #[path = "../src/ring/bell.rs"]
 mod bell;
+#[path = "../src/ring/doorbell.rs"]
+mod doorbell;
 #[path = "loom/lane.rs"]
 mod lane;
 #[path = "../src/primitive.rs"]
@@ -26,6 +28,7 @@ use ntpipe_proto::lane::{Begun, Charge, Incoming, OpId, Reader, Reading, Withdra
 use ntpipe_proto::{PipeType, ReadMode};
 
 use bell::{Sleepers, Trust};
+use doorbell::Rung;
 use lane::{CAPACITY, Lane};
 use primitive::{AtomicU32, Ordering};
 
@@ -123,6 +126,54 @@ fn two_rings_of_its_own_process_at_once_are_not_lost() {
 #[test]
 fn rings_of_the_peer_and_of_its_own_process_at_once_are_not_lost() {
     all_wake(1, 1, 1);
+}
+
+/// A task waits for publishers, each of which looks at the doorbell; it looks twice, as one does
+/// that was woken for another reason. If it has not seen everything when it looked last, a ring has
+/// come for that.
+fn task_is_woken(publishers: u32) {
+    loom::model(move || {
+        let bells = Bells::new();
+        let arming = Arc::new(AtomicU32::new(0));
+        let (rung, rings) = (Arc::new(Rung::new()), Arc::new(AtomicU32::new(0)));
+        let publish = || {
+            let bells = Arc::clone(&bells);
+            let (arming, rung, rings) =
+                (Arc::clone(&arming), Arc::clone(&rung), Arc::clone(&rings));
+            thread::spawn(move || {
+                bells.published.fetch_add(1, Ordering::Release); // pairs with the Acquire in `look`
+                if bell::ring_for(&bells.waiting, &bells.bell) && rung.is_due(&arming) {
+                    rings.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let threads: Vec<_> = (0..publishers).map(|_| publish()).collect();
+        let look = || {
+            let before = rings.load(Ordering::Relaxed);
+            doorbell::arm(&bells.waiting, &arming);
+            (before, bells.published.load(Ordering::Acquire))
+        };
+        look();
+        let (before, seen) = look();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        if seen < publishers {
+            assert!(rings.load(Ordering::Relaxed) > before, "nobody rang");
+        }
+        doorbell::disarm(&bells.waiting);
+        assert_eq!(bells.waiting.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_task_that_sleeps_is_rung_for() {
+    task_is_woken(1);
+}
+
+#[test]
+fn a_task_that_sleeps_is_rung_for_by_one_of_two() {
+    task_is_woken(2);
 }
 
 /// One read of at most `len` bytes; how many it got.

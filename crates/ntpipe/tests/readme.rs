@@ -1,9 +1,10 @@
 //! The code in the README is the code of the examples.
 
 const README: &str = include_str!("../../../README.md");
-const EXAMPLES: [(&str, &str); 2] = [
+const EXAMPLES: [(&str, &str); 3] = [
     ("echo_server", include_str!("../examples/echo_server.rs")),
     ("echo_client", include_str!("../examples/echo_client.rs")),
+    ("tokio_echo", include_str!("../examples/tokio_echo.rs")),
 ];
 
 /// The code blocks that are marked as Rust.

@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use super::{DecodeError, Info, MAX_MESSAGE, MAX_NAME, Opened};
-use crate::server::{NameInfo, Quotas};
+use crate::server::{FirstInstance, InstanceOptions, NameInfo, Quotas};
 use crate::{
     Access, DefaultTimeout, Direction, Error, MaxInstances, PipeType, Status, WaitTimeout,
 };
@@ -201,6 +201,44 @@ impl Codec for MaxInstances {
     }
 }
 
+impl Codec for FirstInstance {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let number: u8 = match self {
+            Self::NotRequired => 0,
+            Self::Required => 1,
+        };
+        number.encode(out)
+    }
+
+    fn decode(reader: &mut Reader<'_>, what: &'static str) -> Result<Self, DecodeError> {
+        reader.read_map(what, |number: u8| match number {
+            0 => Some(Self::NotRequired),
+            1 => Some(Self::Required),
+            _ => None,
+        })
+    }
+}
+
+/// 0, or 1 and the number.
+impl Codec for Option<u64> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        match self {
+            None => 0_u8.encode(out),
+            Some(number) => {
+                1_u8.encode(out)?;
+                number.encode(out)
+            }
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>, what: &'static str) -> Result<Self, DecodeError> {
+        match reader.read_if(what, |number: &u8| *number <= 1)? {
+            0 => Ok(None),
+            _ => reader.read(what).map(Some),
+        }
+    }
+}
+
 /// The code, and the status behind it or 0.
 impl Codec for Error {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), Self> {
@@ -236,6 +274,7 @@ macro_rules! codec_for_structs {
 
 codec_for_structs! {
     Quotas { inbound, outbound }
+    InstanceOptions { direction, pipe_type, max_instances, quotas, default_timeout, first }
     NameInfo { pipe_type, direction, max_instances, instances, listening, default_timeout }
     Opened {
         pipe_type, direction, instance, max_instances, quotas, inbound_ring, outbound_ring,

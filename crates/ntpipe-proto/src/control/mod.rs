@@ -1,4 +1,4 @@
-//! The messages between a client and the owner of a pipe name.
+//! The messages between the owner of a pipe name and its clients, and its other server processes.
 //!
 //! They travel over a `SOCK_SEQPACKET` socket, one message in a datagram; file descriptors go
 //! beside it. Everything is little endian:
@@ -6,8 +6,8 @@
 //! ```text
 //! 0  magic    u32   "NTP1"
 //! 4  version  u16   1
-//! 6  kind     u16   1 to 15 from the client, 16 to 31 from the owner, 32 and up reserved for
-//!                   server processes that register with the owner
+//! 6  kind     u16   1 to 15 from the client, 16 to 31 from the owner, 32 to 47 from another
+//!                   server process to the owner, 48 and up from the owner to that
 //! 8  body           the fields in the order of the type's definition
 //! ```
 //!
@@ -22,6 +22,9 @@ use crate::{Access, Direction, Error, MaxInstances, PipeType, WaitTimeout};
 
 mod codec;
 use codec::{Codec, Reader};
+
+mod member;
+pub use member::{Answer, Notice};
 
 /// The version of the messages that this code speaks.
 pub const VERSION: u16 = 1;
@@ -122,6 +125,8 @@ impl Request {
 pub enum Reply {
     /// The client has an instance; the owner's memory comes beside it.
     Opened(Opened),
+    /// The same, from a process to which the owner has handed the client over.
+    HandedOver(Opened),
     /// The request failed.
     Refused {
         /// Why.
@@ -146,6 +151,10 @@ impl Reply {
                 header(KIND_OPENED, &mut out)?;
                 opened.encode(&mut out)?;
             }
+            Self::HandedOver(opened) => {
+                header(KIND_HANDED_OVER, &mut out)?;
+                opened.encode(&mut out)?;
+            }
             Self::Refused { error } => {
                 header(KIND_REFUSED, &mut out)?;
                 error.encode(&mut out)?;
@@ -168,6 +177,7 @@ impl Reply {
         let (mut reader, kind) = open_header(datagram)?;
         let reply = match kind {
             KIND_OPENED => Self::Opened(reader.read("opened")?),
+            KIND_HANDED_OVER => Self::HandedOver(reader.read("opened")?),
             KIND_REFUSED => Self::Refused {
                 error: reader.read("error")?,
             },
@@ -266,6 +276,7 @@ const KIND_OPENED: u16 = 16;
 const KIND_REFUSED: u16 = 17;
 const KIND_READY: u16 = 18;
 const KIND_INFO: u16 = 19;
+const KIND_HANDED_OVER: u16 = 20;
 
 const UNKNOWN_KIND: DecodeError = DecodeError {
     what: "kind",

@@ -23,7 +23,7 @@ fn requests() -> [Request; 4] {
     ]
 }
 
-fn replies() -> [Reply; 4] {
+fn replies() -> [Reply; 5] {
     [
         Reply::Opened(Opened {
             pipe_type: PipeType::Message,
@@ -50,6 +50,17 @@ fn replies() -> [Reply; 4] {
                 default_timeout: DefaultTimeout::from_millis(0),
             },
             quotas: QUOTAS,
+            server_pid: 4711,
+            spelling: "aB".to_owned(),
+        }),
+        Reply::HandedOver(Opened {
+            pipe_type: PipeType::Byte,
+            direction: Direction::Inbound,
+            instance: 1,
+            max_instances: MaxInstances::new(7).unwrap(),
+            quotas: QUOTAS,
+            inbound_ring: 0x1_0000,
+            outbound_ring: 0x1_0000,
             server_pid: 4711,
             spelling: "aB".to_owned(),
         }),
@@ -94,6 +105,8 @@ fn the_bytes_of_the_replies_are_these() {
         "4e545031 0100 1200",
         "4e545031 0100 1300  00 01 07000000 03000000 02000000 32000000 0b0a0000 0d0c0000 \
          67120000 0200 6142",
+        "4e545031 0100 1400  00 00 0100000000000000 07000000 0b0a0000 0d0c0000 \
+         0000010000000000 0000010000000000 67120000 0200 6142",
     ];
     for (reply, hex) in replies().into_iter().zip(golden) {
         assert_eq!(reply.encode().unwrap(), bytes(hex), "{reply:?}");
@@ -212,6 +225,10 @@ fn the_longest_name_fits_into_every_message() {
                 spelling: name.clone(),
                 ..opened
             }),
+            Reply::HandedOver(opened) => Reply::HandedOver(Opened {
+                spelling: name.clone(),
+                ..opened
+            }),
             Reply::Info(info) => Reply::Info(Info {
                 spelling: name.clone(),
                 ..info
@@ -320,6 +337,7 @@ fn reply() -> impl Strategy<Value = Reply> {
     });
     prop_oneof![
         opened().prop_map(Reply::Opened),
+        opened().prop_map(Reply::HandedOver),
         refused,
         Just(Reply::Ready),
         info().prop_map(Reply::Info)
@@ -357,9 +375,9 @@ fn request_size(request: &Request) -> usize {
 /// How much of the heap a reply takes.
 fn reply_size(reply: &Reply) -> usize {
     match reply {
-        Reply::Opened(Opened { spelling, .. }) | Reply::Info(Info { spelling, .. }) => {
-            spelling.capacity()
-        }
+        Reply::Opened(Opened { spelling, .. })
+        | Reply::HandedOver(Opened { spelling, .. })
+        | Reply::Info(Info { spelling, .. }) => spelling.capacity(),
         Reply::Refused { .. } | Reply::Ready => 0,
     }
 }

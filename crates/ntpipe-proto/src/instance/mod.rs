@@ -159,6 +159,16 @@ impl Ticket {
     /// The first ticket of a pipe.
     pub const FIRST: Self = Self(0);
 
+    /// The ticket with this number.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number: the lower one is served first.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
     /// The ticket after this one.
     #[must_use]
     pub const fn next(self) -> Self {

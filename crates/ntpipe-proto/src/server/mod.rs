@@ -8,6 +8,8 @@ use crate::{Access, Error, Status, WaitTimeout};
 mod name;
 use name::{Name, Slot, count};
 
+mod several;
+
 mod options;
 pub use options::{FirstInstance, InstanceOptions, NameInfo, Quotas};
 
@@ -18,7 +20,7 @@ use waiters::Waiters;
 /// The state machine of one pipe name.
 ///
 /// It does no I/O and knows no clock; times are the time since any one moment that the caller
-/// chose. Its methods fall into four groups:
+/// chose. Its methods fall into five groups:
 ///
 /// - commands of server ends: [`create`](Self::create), [`listen`](Self::listen),
 ///   [`disconnect`](Self::disconnect), [`replace`](Self::replace), [`close`](Self::close);
@@ -27,10 +29,13 @@ use waiters::Waiters;
 ///   [`give_back`](Self::give_back);
 /// - the driving of waits: [`poll_woken`](Self::poll_woken),
 ///   [`poll_timeout`](Self::poll_timeout), [`handle_timeout`](Self::handle_timeout);
+/// - what a name in several processes needs: [`advance`](Self::advance), [`reserve`](Self::reserve),
+///   [`adopt`](Self::adopt), [`line_up`](Self::line_up), [`stand_aside`](Self::stand_aside),
+///   [`take`](Self::take);
 /// - getters: [`is_gone`](Self::is_gone), [`info`](Self::info), [`state`](Self::state) and what
 ///   follows it.
 ///
-/// After any call of the first two groups call `poll_woken` until it returns `None`, then
+/// After any call that may wake a waiter call `poll_woken` until it returns `None`, then
 /// `poll_timeout` for the moment at which to call `handle_timeout`; and drain `poll_woken` after
 /// that too. A call that fails changes nothing.
 ///
@@ -189,8 +194,12 @@ impl Server {
     ///
     /// A client that was let go of before is ignored.
     pub fn give_back(&mut self, connection: Connection) {
-        if let Ok((name, instance)) = self.find(connection.instance) {
-            name.set(connection.instance, instance.give_back(connection.ticket));
+        if let Ok((name, instance)) = self.find(connection.instance)
+            && instance.give_back(connection.ticket) != instance
+        {
+            // Another may have lined up at the very place meanwhile.
+            let ticket = name.free_place(connection.ticket);
+            name.set(connection.instance, Instance::Listening { ticket });
         }
         self.wake();
     }
@@ -324,6 +333,11 @@ impl InstanceId {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// The instance that has this number, if any has.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// One client's stay on an instance; tells it from those before and after it.
@@ -337,6 +351,11 @@ impl Connection {
     /// The instance that the client took.
     pub const fn instance(self) -> InstanceId {
         self.instance
+    }
+
+    /// The instance's place in line at which the client found it.
+    pub const fn place(self) -> Ticket {
+        self.ticket
     }
 }
 

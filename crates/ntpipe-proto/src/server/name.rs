@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{FirstInstance, InstanceId, InstanceOptions, Quotas};
+use super::{FirstInstance, InstanceId, InstanceOptions, NameInfo, Quotas};
 use crate::instance::{Instance, Ticket};
 use crate::{DefaultTimeout, Direction, Error, MaxInstances, PipeType, Status};
 
@@ -28,6 +28,26 @@ impl Name {
             instances: BTreeMap::new(),
             line: BTreeMap::new(),
         }
+    }
+
+    /// A name with these properties, without instances.
+    pub(super) const fn like(name: &NameInfo) -> Self {
+        Self {
+            direction: name.direction,
+            pipe_type: name.pipe_type,
+            max_instances: name.max_instances,
+            default_timeout: name.default_timeout,
+            instances: BTreeMap::new(),
+            line: BTreeMap::new(),
+        }
+    }
+
+    /// The first place in line from this one on that nobody has.
+    pub(super) fn free_place(&self, mut place: Ticket) -> Ticket {
+        while self.line.contains_key(&place) {
+            place = place.next();
+        }
+        place
     }
 
     /// Whether a further instance may join (observed 1.10 to 1.15).

@@ -4,15 +4,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::{End, Error};
 
 use super::{AnonymousEnd, PipeReader, PipeWriter, new_stream};
 use crate::stream::{self, KernelEnd};
-use crate::sys::{pipe, win32_from_errno};
+use crate::sys::{futex, pipe, win32_from_errno};
 
-/// How often to look again for an end that is just being dropped.
-const ATTEMPTS: u32 = 10_000;
+/// How long an end that is just being dropped may take: its thread may have to wait for a CPU.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl AnonymousEnd {
     /// This end of the kernel's pipe; the pipe turns into one if it has not before.
@@ -40,11 +41,15 @@ impl AnonymousEnd {
         if self.stream.kernel_end().is_some() {
             return Ok(());
         }
-        for _ in 0..ATTEMPTS {
+        let give_up = Instant::now() + PATIENCE;
+        for attempt in 0.. {
             if !self.stream.has_peer() {
                 return Ok(());
             }
-            std::thread::yield_now();
+            if Instant::now() >= give_up {
+                break;
+            }
+            futex::back_off(attempt);
         }
         Err(Error::NOT_SUPPORTED)
     }
@@ -126,7 +131,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -136,7 +141,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -146,7 +151,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd); both are usable then.
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`]; both are usable then.")]
         ///
         /// # Panics
         /// Where that returns an error.
@@ -163,7 +168,7 @@ macro_rules! descriptors {
             }
         }
 
-        /// As [`into_fd`](Self::into_fd).
+        #[doc = concat!("As [`", stringify!($type), "::into_fd`].")]
         ///
         /// # Panics
         /// Where that returns an error.

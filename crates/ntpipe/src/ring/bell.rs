@@ -16,12 +16,18 @@ use std::time::{Duration, Instant};
 use crate::primitive::{AtomicU32, Mutex, Ordering, full_fence};
 use crate::sys::futex;
 
-/// Rings `bell` if anyone is counted in `waiting`; call it after publishing.
-pub(crate) fn ring_for(waiting: &AtomicU32, bell: &AtomicU32) {
-    full_fence(); // pairs with the fence in `Sleepers::sleep`
-    if waiting.load(Ordering::Relaxed) != 0 {
+/// The mark in a waiting word that a task waits for the doorbell; the rest counts sleepers.
+pub(crate) const ARMED: u32 = 1 << 31;
+
+/// Rings `bell` if anyone is counted in `waiting`, and says whether the doorbell is armed; call it
+/// after publishing.
+pub(crate) fn ring_for(waiting: &AtomicU32, bell: &AtomicU32) -> bool {
+    full_fence(); // pairs with the fences in `Sleepers::sleep` and `doorbell::arm`
+    let waiting = waiting.load(Ordering::Relaxed);
+    if waiting & !ARMED != 0 {
         ring(bell);
     }
+    waiting & ARMED != 0
 }
 
 /// Wakes everyone who sleeps on `bell`.

@@ -8,7 +8,7 @@ pub(super) const HEADER_BYTES: usize = 4096;
 /// "ntpipe" and two zeros, little endian.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"ntpipe\0\0");
 /// The version of this layout.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// What an end tells about itself in [`Page::state`].
 pub(super) mod state {
@@ -78,13 +78,15 @@ pub(super) struct Intent {
     pub(super) asked: AtomicU64,
 }
 
-/// Threads of this end that sleep: how many.
+/// Who of this end waits: how many threads sleep, and a mark for tasks of an event loop.
 #[repr(C)]
 pub(super) struct Waiting {
     /// For the peer to write.
     pub(super) data: AtomicU32,
     /// For the peer to read.
     pub(super) room: AtomicU32,
+    /// How often a task of this end has asked for a ring of the doorbell.
+    pub(super) arming: AtomicU32,
 }
 
 const _: () = {
@@ -93,5 +95,6 @@ const _: () = {
     assert!(offset_of!(Page, incoming) == 384 && offset_of!(Page, intent) == 512);
     assert!(offset_of!(Page, waiting) == 640 && offset_of!(Page, bell) == 768);
     assert!(offset_of!(Outgoing, offered) == 8 && offset_of!(Outgoing, completed) == 16);
+    assert!(offset_of!(Waiting, room) == 4 && offset_of!(Waiting, arming) == 8);
     assert!(offset_of!(Identity, version) == 8 && offset_of!(Identity, capacity) == 16);
 };

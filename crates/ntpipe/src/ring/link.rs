@@ -2,18 +2,23 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ntpipe_proto::Error;
 use ntpipe_proto::lane::{Header, Incoming, Outgoing, Pos, Taken};
 
 use super::bell::{self, Sleepers, Trust};
+#[cfg(feature = "tokio")]
+use super::doorbell;
+use super::doorbell::Rung;
 use super::layout::state;
 use super::region::Region;
 use super::spin::{Pace, Spin};
 use crate::primitive::full_fence;
-use crate::sys::cpu;
+use crate::stream::Tasks;
 use crate::sys::shm::MemoryId;
+use crate::sys::{cpu, socket};
 
 /// This end's memory, before the peer's is known.
 #[derive(Debug)]
@@ -28,6 +33,11 @@ pub(crate) struct Link {
     peer: Region,
     /// The threads of this process that wait at this end.
     sleepers: Sleepers,
+    /// The tasks of this process that wait at this end.
+    tasks: OnceLock<Arc<Tasks>>,
+    /// The connection's control socket, by which the doorbells of both ends are rung.
+    socket: Option<Arc<OwnedFd>>,
+    rung: Rung,
     /// The kernel said that the peer's last holder is gone.
     hung_up: AtomicBool,
     /// This side has disconnected the instance.
@@ -107,6 +117,9 @@ impl Offer {
             own: self.own,
             peer: Region::attach(peer, capacity)?,
             sleepers: Sleepers::new(trust),
+            tasks: OnceLock::new(),
+            socket: None,
+            rung: Rung::new(),
             hung_up: AtomicBool::new(false),
             disconnected: AtomicBool::new(false),
             corrupt: AtomicBool::new(false),
@@ -118,6 +131,37 @@ impl Offer {
 }
 
 impl Link {
+    /// The connection whose control socket this is.
+    pub(crate) fn with_socket(self, socket: Arc<OwnedFd>) -> Self {
+        Self {
+            socket: Some(socket),
+            ..self
+        }
+    }
+
+    /// By this the peer rings for the tasks of this end, and hangs up; `None` if it can't.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn socket(&self) -> Option<&Arc<OwnedFd>> {
+        self.socket.as_ref()
+    }
+
+    /// The tasks that are to be woken together with the threads of this process.
+    pub(crate) fn set_tasks(&self, tasks: &Arc<Tasks>) {
+        let _ = self.tasks.set(Arc::clone(tasks));
+    }
+
+    /// A task is going to wait for a ring: look once more after this.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn arm(&self, wait: Wait) {
+        doorbell::arm(self.own_waiting(wait), &self.own.page().waiting.0.arming);
+    }
+
+    /// No task waits for a ring any more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn disarm(&self, wait: Wait) {
+        doorbell::disarm(self.own_waiting(wait));
+    }
+
     /// What is known of the peer. Look at this *before* the cursors, or the last bytes are lost.
     pub(crate) fn peer(&self) -> Peer {
         if self.corrupt.load(Ordering::Relaxed) {
@@ -188,9 +232,12 @@ impl Link {
         self.wake_peer(Wait::ROOM);
     }
 
-    /// Wakes the threads of this process that wait at this end.
+    /// Wakes the threads and tasks of this process that wait at this end.
     pub(crate) fn wake_own(&self) {
         self.sleepers.ring(&self.peer.page().bell.0);
+        if let Some(tasks) = self.tasks.get() {
+            tasks.wake();
+        }
     }
 
     /// The number that changes whenever this process wakes its threads at this end.
@@ -208,7 +255,18 @@ impl Link {
             Wait::Data(_) => &waiting.data,
             Wait::Room(_) => &waiting.room,
         };
-        bell::ring_for(word, &self.own.page().bell.0);
+        if bell::ring_for(word, &self.own.page().bell.0) {
+            self.ring_doorbell(&waiting.arming);
+        }
+    }
+
+    #[cold]
+    fn ring_doorbell(&self, arming: &AtomicU32) {
+        if let Some(socket) = &self.socket
+            && self.rung.is_due(arming)
+        {
+            socket::ring(socket.as_fd());
+        }
     }
 
     /// Looks for a moment whether `ready` becomes true; the caller holds no lock.

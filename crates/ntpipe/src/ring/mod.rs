@@ -9,6 +9,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod bell;
+mod doorbell;
 mod layout;
 mod link;
 mod region;

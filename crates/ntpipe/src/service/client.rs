@@ -10,6 +10,7 @@ use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{Access, DefaultTimeout, End, EndState, Error, PipeName, ReadMode, WaitTimeout};
 use rustix::io::Errno;
 
+use super::heirs::PAUSE;
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
@@ -23,8 +24,9 @@ pub(crate) struct ClientEnd {
     pub(crate) stream: PipeStream,
     pub(crate) opened: Opened,
     pub(crate) own_pid: u32,
-    /// Who answered, as the kernel knows it.
+    /// Who answered, as the kernel knows it if it was the owner.
     pub(crate) server_pid: u32,
+    namespace: Arc<Namespace>,
     /// Its session when the pipe was opened.
     pub(crate) server_session: u32,
     name: PipeName,
@@ -34,9 +36,18 @@ pub(crate) struct ClientEnd {
     service: Arc<Service>,
 }
 
+/// Which process has the server end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnsweredBy {
+    /// The one that owned the name.
+    Owner,
+    /// Another one, to which the owner has handed this client over.
+    Member,
+}
+
 /// The control socket; one exchange at a time.
 struct Control {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     exchange: Mutex<Exchange>,
 }
 
@@ -59,25 +70,31 @@ struct Watch {
 /// How long an owner may take for an answer that needs no waiting. A process that is stopped holds
 /// its names without answering; Windows has no such state.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often in all a wait may find its owner gone, a little less than a millisecond each.
+const MAX_VAIN: u32 = 5000;
 /// How long all owners together may take when names are listed.
 const LIST_PATIENCE: Duration = Duration::from_secs(1);
 /// How many owners are asked at a time; each takes a descriptor until it has answered.
 const LIST_AT_ONCE: usize = 256;
+/// An owner that goes takes its name along, unless another process goes on with it.
+const HUNG_UP: Error = Error::FILE_NOT_FOUND;
 
 impl ClientEnd {
     /// `CreateFile` on a pipe: connects to an instance that listens (reference 1.6).
     pub(crate) fn open(name: &PipeName, access: Access, qos: u32) -> io::Result<Self> {
         let service = Service::get()?;
-        let control = Arc::new(Control::connect(&Namespace::open()?, name)?);
+        let namespace = Namespace::open()?;
         let granted = Access::requested_by_client(access);
         let request = Request::Open {
             name: name.folded().to_owned(),
             access: granted,
             qos,
         };
-        let (reply, memory) = control.ask(&request, Some(Instant::now() + PATIENCE))?;
-        let opened = match reply {
-            Reply::Opened(opened) => opened,
+        let (control, reply, memory) = Control::ask_owner(&namespace, name, &request)?;
+        let control = Arc::new(control);
+        let (opened, answered_by) = match reply {
+            Reply::Opened(opened) => (opened, AnsweredBy::Owner),
+            Reply::HandedOver(opened) => (opened, AnsweredBy::Member),
             Reply::Refused { error } => return Err(error.into()),
             Reply::Ready | Reply::Info(_) => return Err(Error::INVALID_DATA.into()),
         };
@@ -88,7 +105,11 @@ impl ClientEnd {
             link: Arc::downgrade(&link),
             name: name.clone(),
         };
-        let server_pid = socket::credentials(control.socket.as_fd())?.pid;
+        let server_pid = match answered_by {
+            AnsweredBy::Owner => socket::credentials(control.socket.as_fd())?.pid,
+            // The kernel knows who had the name when this connected.
+            AnsweredBy::Member => opened.server_pid,
+        };
         let reads = opened.direction.client_reads() && granted.contains(Access::READ_DATA);
         let writes = opened.direction.client_writes() && granted.contains(Access::WRITE_DATA);
         let terms = Terms {
@@ -109,6 +130,7 @@ impl ClientEnd {
             opened,
             own_pid,
             server_pid,
+            namespace,
             server_session: session_of(server_pid),
             name,
             link,
@@ -118,9 +140,13 @@ impl ClientEnd {
         })
     }
 
-    /// What the owner knows of the pipe; for the number of instances.
+    /// What the owner knows of the pipe, for the number of instances; 2 once the server is gone. It
+    /// is asked by a connection of its own: this one's socket is a doorbell by now.
     pub(crate) fn query(&self) -> Result<Info, Error> {
-        self.control.describe(self.name.folded())
+        match self.link.peer() {
+            Peer::Connected => query(&self.namespace, &self.name),
+            Peer::Gone | Peer::Disconnected | Peer::Corrupt => Err(Error::FILE_NOT_FOUND),
+        }
     }
 }
 
@@ -144,9 +170,28 @@ impl Control {
         Ok(Self::new(namespace.connect(name)?))
     }
 
+    /// Asks the owner of a name. One that hangs up may have a successor, or was about to hand this
+    /// client to a process that died: then it is asked again.
+    fn ask_owner(
+        namespace: &Arc<Namespace>,
+        name: &PipeName,
+        request: &Request,
+    ) -> io::Result<(Self, Reply, Option<OwnedFd>)> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let control = Self::connect(namespace, name)?;
+            match control.ask(request, Some(Instant::now() + PATIENCE)) {
+                Ok((reply, memory)) => return Ok((control, reply, memory)),
+                Err(error) if error == HUNG_UP && Instant::now() < deadline => {}
+                Err(error) => return Err(error.into()),
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
     fn new(socket: OwnedFd) -> Self {
         Self {
-            socket,
+            socket: Arc::new(socket),
             exchange: Mutex::new(Exchange::Even),
         }
     }
@@ -163,15 +208,41 @@ impl Control {
             self.await_answer(deadline)?;
             let _ = self.receive();
         }
-        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
-            // An owner that sends its clients away says why before they ask.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(errno) => return Err(no_answer(errno)),
-        }
+        self.send(request)?;
         *exchange = Exchange::Owed;
         self.await_answer(deadline)?;
         *exchange = Exchange::Even;
         self.receive()
+    }
+
+    fn send(&self, request: &Request) -> Result<(), Error> {
+        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
+            // An owner that sends its clients away says why before they ask.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(no_answer(errno)),
+        }
+    }
+
+    /// What to ask who waits for an instance without a thread, and how long to wait for the answer.
+    #[cfg(feature = "tokio")]
+    fn wait_request(
+        &self,
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> Result<(Request, Option<Instant>), Error> {
+        let default = match timeout {
+            WaitTimeout::Default => {
+                let asked = self.ask(&query_of(name.folded()), Some(Instant::now() + PATIENCE))?;
+                described(asked.0)?.pipe.default_timeout
+            }
+            WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
+        };
+        // The owner keeps the time, unless it is stopped.
+        let deadline = timeout
+            .duration(default)
+            .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
+        let name = name.folded().to_owned();
+        Ok((Request::Wait { name, timeout }, deadline))
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
@@ -186,7 +257,11 @@ impl Control {
             Err(Errno::CONNRESET) => socket::receive(self.socket.as_fd(), &mut buffer),
             received => received,
         };
-        let datagram = received.ok().flatten().ok_or(Error::FILE_NOT_FOUND)?;
+        let datagram = match received {
+            Err(Errno::MSGSIZE) => return Err(Error::INVALID_DATA),
+            Err(Errno::MFILE) => return Err(Error::TOO_MANY_OPEN_FILES),
+            received => received.ok().flatten().ok_or(HUNG_UP)?,
+        };
         let bytes = buffer.get(..datagram.len).unwrap_or_default();
         let reply = Reply::decode(bytes).map_err(|_| Error::INVALID_DATA)?;
         Ok((reply, datagram.fd))
@@ -204,17 +279,11 @@ impl Control {
         let (offer, own) = Offer::new(inbound)?;
         let trust = socket::credentials(self.socket.as_fd())?.trust();
         let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
+        let link = link.with_socket(Arc::clone(&self.socket));
         let attach = Request::Attach.encode()?;
         // A server that has closed or disconnected meanwhile has said so in its memory.
         let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));
         Ok(link)
-    }
-
-    fn describe(&self, folded: &str) -> Result<Info, Error> {
-        described(
-            self.ask(&query_of(folded), Some(Instant::now() + PATIENCE))?
-                .0,
-        )
     }
 }
 
@@ -239,36 +308,100 @@ impl Source for Watch {
 /// `WaitNamedPipe`: waits until an instance listens; reserves nothing (reference 1.5).
 pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
     let _blocked = Blocked::enter_several();
-    let control = Control::connect(&Namespace::open()?, name)?;
+    let namespace = Namespace::open()?;
+    let begun = Instant::now();
     let default = match timeout {
-        WaitTimeout::Default => control.describe(name.folded())?.pipe.default_timeout,
+        WaitTimeout::Default => ask_about(&namespace, name)?.0.pipe.default_timeout,
         WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
     };
-    // The owner keeps the time, unless it is stopped.
-    let deadline = timeout
-        .duration(default)
-        .and_then(|time| Instant::now().checked_add(time)?.checked_add(PATIENCE));
-    let request = Request::Wait {
-        name: name.folded().to_owned(),
-        timeout,
-    };
-    match control.ask(&request, deadline)?.0 {
+    let time = timeout.duration(default);
+    let mut vain: u32 = 0;
+    loop {
+        let control = Control::connect(&namespace, name)?;
+        // Owners may change meanwhile; the time goes on.
+        if vain > 0 && time.is_some_and(|time| begun.elapsed() >= time) {
+            return Err(Error::SEM_TIMEOUT.into());
+        }
+        let timeout = match time {
+            None => WaitTimeout::Forever,
+            Some(time) => WaitTimeout::After(time.saturating_sub(begun.elapsed())),
+        };
+        // The owner keeps the time, unless it is stopped.
+        let deadline = time.and_then(|time| begun.checked_add(time)?.checked_add(PATIENCE));
+        let request = Request::Wait {
+            name: name.folded().to_owned(),
+            timeout,
+        };
+        match control.ask(&request, deadline) {
+            Ok((reply, _)) => return Ok(waited(reply)?),
+            Err(error) if error == HUNG_UP && vain < MAX_VAIN => vain += 1,
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+}
+
+fn waited(reply: Reply) -> Result<(), Error> {
+    match reply {
         Reply::Ready => Ok(()),
-        Reply::Refused { error } => Err(error.into()),
-        Reply::Opened(_) | Reply::Info(_) => Err(Error::INVALID_DATA.into()),
+        Reply::Refused { error } => Err(error),
+        Reply::Opened(_) | Reply::HandedOver(_) | Reply::Info(_) => Err(Error::INVALID_DATA),
+    }
+}
+
+/// A question that has been asked, for who waits for its answer without a thread.
+#[cfg(feature = "tokio")]
+pub(crate) struct Question(Control);
+
+#[cfg(feature = "tokio")]
+impl Question {
+    /// As [`wait`], up to the waiting, and when to give it up.
+    pub(crate) fn wait(
+        name: &PipeName,
+        timeout: WaitTimeout,
+    ) -> io::Result<(Self, Option<Instant>)> {
+        let control = Control::connect(&Namespace::open()?, name)?;
+        let (request, deadline) = control.wait_request(name, timeout)?;
+        control.send(&request)?;
+        Ok((Self(control), deadline))
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.0.socket
+    }
+
+    /// The answer, once there is something to receive.
+    pub(crate) fn answer(&self) -> Result<(), Error> {
+        waited(self.0.receive()?.0)
     }
 }
 
 /// What the owner of a name tells about it.
 pub(crate) fn query(namespace: &Arc<Namespace>, name: &PipeName) -> Result<Info, Error> {
-    let socket = namespace.connect(name).map_err(|error| error.error())?;
-    Control::new(socket).describe(name.folded())
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let socket = namespace.connect(name).map_err(|error| error.error())?;
+        let request = query_of(name.folded());
+        let answer = Control::new(socket).ask(&request, Some(Instant::now() + PATIENCE));
+        match answer {
+            Ok((reply, _)) => return described(reply),
+            Err(error) if error == HUNG_UP && Instant::now() < deadline => {
+                std::thread::park_timeout(PAUSE)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn ask_about(namespace: &Arc<Namespace>, name: &PipeName) -> io::Result<(Info, Control)> {
+    let request = query_of(name.folded());
+    let (control, reply, _) = Control::ask_owner(namespace, name, &request)?;
+    Ok((described(reply)?, control))
 }
 
 /// As [`query`], with the number of the process that answered.
 pub(crate) fn describe(name: &PipeName) -> io::Result<(Info, u32)> {
-    let control = Control::connect(&Namespace::open()?, name)?;
-    let info = control.describe(name.folded())?;
+    let (info, control) = ask_about(&Namespace::open()?, name)?;
     Ok((info, socket::credentials(control.socket.as_fd())?.pid))
 }
 
@@ -279,13 +412,25 @@ pub(crate) fn list() -> io::Result<Vec<(Info, u32)>> {
     // One for all: how many owners are stopped makes no difference.
     let deadline = Instant::now() + LIST_PATIENCE;
     let mut stems = namespace.stems()?.into_iter();
+    let mut postponed = None;
     let mut asked = Vec::new();
     let mut found = Vec::new();
     loop {
         while asked.len() < LIST_AT_ONCE
-            && let Some(stem) = stems.next()
+            && let Some(stem) = postponed.take().or_else(|| stems.next())
         {
-            asked.extend(begin_query(&namespace, &stem));
+            match begin_query(&namespace, &stem, deadline) {
+                Ok(socket) => asked.push(socket),
+                Err(error) if error == Error::TOO_MANY_OPEN_FILES => {
+                    if asked.is_empty() {
+                        return Err(error.into());
+                    }
+                    // Those that have been asked give theirs back.
+                    postponed = Some(stem);
+                    break;
+                }
+                Err(_) => {}
+            }
         }
         if asked.is_empty() {
             return Ok(found);
@@ -308,11 +453,17 @@ pub(crate) fn list() -> io::Result<Vec<(Info, u32)>> {
 }
 
 /// Asks an owner for whatever name is there: the file's name may be shortened.
-fn begin_query(namespace: &Arc<Namespace>, stem: &str) -> Option<OwnedFd> {
-    let socket = namespace.try_connect(stem).ok()?;
-    let query = query_of("").encode().ok()?;
-    socket::send(socket.as_fd(), &query, None).ok()?;
-    Some(socket)
+fn begin_query(
+    namespace: &Arc<Namespace>,
+    stem: &str,
+    deadline: Instant,
+) -> Result<OwnedFd, Error> {
+    let socket = namespace
+        .try_connect(stem, deadline)
+        .map_err(|error| error.error())?;
+    let query = query_of("").encode()?;
+    socket::send(socket.as_fd(), &query, None).map_err(no_answer)?;
+    Ok(socket)
 }
 
 fn query_of(folded: &str) -> Request {
@@ -325,7 +476,7 @@ fn described(reply: Reply) -> Result<Info, Error> {
     match reply {
         Reply::Info(description) => Ok(description),
         Reply::Refused { error } => Err(error),
-        Reply::Ready | Reply::Opened(_) => Err(Error::INVALID_DATA),
+        Reply::Ready | Reply::Opened(_) | Reply::HandedOver(_) => Err(Error::INVALID_DATA),
     }
 }
 
@@ -333,6 +484,6 @@ fn described(reply: Reply) -> Result<Info, Error> {
 fn no_answer(errno: Errno) -> Error {
     match errno {
         Errno::AGAIN => Error::SEM_TIMEOUT,
-        _ => Error::FILE_NOT_FOUND,
+        _ => HUNG_UP,
     }
 }

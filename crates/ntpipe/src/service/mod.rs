@@ -4,10 +4,18 @@
 //! dies. Everything that blocks happens in the threads of the program.
 
 pub(crate) mod client;
+#[cfg(feature = "tokio")]
+pub(crate) mod connecting;
+mod election;
+mod heirs;
+mod member;
 pub(crate) mod namespace;
+mod office;
 pub(crate) mod owner;
 pub(crate) mod server_end;
 mod session;
+#[cfg(feature = "tokio")]
+pub(crate) mod waiting;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -53,6 +61,21 @@ pub(crate) enum Interest {
     All,
     /// Only that the other end is gone: someone else receives.
     HangUp,
+    /// Both, but only the first time.
+    #[cfg(feature = "tokio")]
+    Once,
+}
+
+impl Interest {
+    fn flags(self) -> EventFlags {
+        match self {
+            Self::All => EventFlags::IN | EventFlags::RDHUP,
+            // Told once: it stays that way.
+            Self::HangUp => EventFlags::RDHUP | EventFlags::ONESHOT,
+            #[cfg(feature = "tokio")]
+            Self::Once => EventFlags::IN | EventFlags::RDHUP | EventFlags::ONESHOT,
+        }
+    }
 }
 
 /// A source that is watched.
@@ -124,15 +147,20 @@ impl Service {
         let mut sources = lock(&self.sources);
         let token = Token(sources.next);
         sources.next += 1;
-        let flags = match interest {
-            Interest::All => EventFlags::IN | EventFlags::RDHUP,
-            // Told once: it stays that way.
-            Interest::HangUp => EventFlags::RDHUP | EventFlags::ONESHOT,
-        };
-        epoll::add(&self.epoll, source.fd(), EventData::new_u64(token.0), flags)
+        let data = EventData::new_u64(token.0);
+        epoll::add(&self.epoll, source.fd(), data, interest.flags())
             .map_err(|errno| win32_from_errno(errno, "epoll_ctl"))?;
         sources.watched.insert(token, source);
         Ok(token)
+    }
+
+    /// Only a source's timer is of interest, until [`forget`](Self::forget).
+    pub(crate) fn enlist(&self, source: Arc<dyn Source>) -> Token {
+        let mut sources = lock(&self.sources);
+        let token = Token(sources.next);
+        sources.next += 1;
+        sources.watched.insert(token, source);
+        token
     }
 
     /// Watches a source no longer.
@@ -158,7 +186,12 @@ impl Service {
 
     /// Is told of a source again.
     pub(crate) fn resume(&self, token: Token, fd: BorrowedFd<'_>) {
-        self.set_interest(token, fd, EventFlags::IN | EventFlags::RDHUP);
+        self.set_interest(token, fd, Interest::All.flags());
+    }
+
+    /// Is told from now on only that the other end of a source is gone.
+    pub(crate) fn watch_end(&self, token: Token, fd: BorrowedFd<'_>) {
+        self.set_interest(token, fd, Interest::HangUp.flags());
     }
 
     fn set_interest(&self, token: Token, fd: BorrowedFd<'_>, flags: EventFlags) {

@@ -2,16 +2,16 @@
 //!
 //! Each name that exists has two files in the namespace directory: `NAME.lock`, which its owner
 //! holds locked as long as it lives, and `NAME.pipe`, the socket on which it answers. The kernel
-//! releases the lock with the owner's last breath, so that a name dies with its owner; the files
-//! of a dead owner are removed by the next one who comes across them. Should somebody have removed
-//! a living owner's lock file, the socket tells that it lives.
+//! releases the lock with the owner's last breath, so that a name dies with its owner unless it has
+//! heirs; the files of a dead name are removed by the next one who comes across them. Should
+//! somebody have removed a living owner's lock file, the socket tells that it lives.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Error, PipeName};
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
+use super::heirs::{Fate, Heirs, PAUSE};
 use crate::sys::{fork, socket, trust};
 
 /// The directory that holds the names.
@@ -58,16 +59,30 @@ pub(crate) enum Claimed {
     Ours(Claim),
     /// A living process has it.
     Taken,
+    /// Its owner is gone, and one of its heirs will follow.
+    Inherited,
+    /// It is another user's, alive or dead.
+    Foreign,
+}
+
+/// Who claims a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claimant {
+    /// One that has no instance of it: heirs come first.
+    Stranger,
+    Heir,
 }
 
 /// What a directory entry of ours ends in.
 const PIPE: &str = ".pipe";
-const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 /// The longest encoded name that `/proc/self/fd/NNNNNNN/` and `.pipe` leave room for in the 108
 /// bytes of a socket's address.
 const MAX_STEM: usize = 80;
-/// How long to wait for room in an owner's queue.
+/// How long to wait for room in an owner's queue, or for heirs to find a new owner.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long who has a name's lock may take until it answers, or lets go of it.
+const BEGINNING: Duration = Duration::from_secs(1);
 /// Attempts to get hold of a lock file that others remove at the same time.
 const ATTEMPTS: u32 = 1000;
 
@@ -119,7 +134,7 @@ impl Namespace {
         let dir = fs::open(&path, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::NOENT => fail(Error::PATH_NOT_FOUND, "it does not exist"),
             Errno::NOTDIR | Errno::LOOP => fail(Error::PATH_NOT_FOUND, "it is not a directory"),
-            _ => fail(Error::ACCESS_DENIED, "it can't be opened"),
+            errno => fail(or_scarce(errno, Error::ACCESS_DENIED), "it can't be opened"),
         })?;
         let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
         if privacy == Privacy::OwnersOnly {
@@ -141,10 +156,19 @@ impl Namespace {
 
     /// Claims the name, unless a living process has it; what a dead one left behind is removed.
     pub(crate) fn claim(self: &Arc<Self>, name: &PipeName) -> Result<Claimed, NamespaceError> {
-        self.claim_stem(stem(name.folded()))
+        self.claim_stem(stem(name.folded()), Claimant::Stranger)
     }
 
-    fn claim_stem(self: &Arc<Self>, stem: String) -> Result<Claimed, NamespaceError> {
+    /// Claims the name of which this process has instances.
+    pub(super) fn inherit(self: &Arc<Self>, name: &PipeName) -> Result<Claimed, NamespaceError> {
+        self.claim_stem(stem(name.folded()), Claimant::Heir)
+    }
+
+    pub(super) fn claim_stem(
+        self: &Arc<Self>,
+        stem: String,
+        claimant: Claimant,
+    ) -> Result<Claimed, NamespaceError> {
         let lock_name = format!("{stem}{LOCK}");
         let fail = |error, what| self.fail(&lock_name, error, what);
         for _ in 0..ATTEMPTS {
@@ -153,7 +177,7 @@ impl Namespace {
                 Ok(lock) => lock,
                 // The lock of another user, alive or dead.
                 Err(Errno::ACCESS | Errno::PERM) if self.stat(&lock_name).is_some() => {
-                    return Ok(Claimed::Taken);
+                    return Ok(Claimed::Foreign);
                 }
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
                     return Err(self.fail("", Error::ACCESS_DENIED, "it is not writable"));
@@ -164,7 +188,10 @@ impl Namespace {
                 Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
                     return Err(fail(Error::ACCESS_DENIED, "it is not a lock file of ours"));
                 }
-                Err(_) => return Err(fail(Error::ACCESS_DENIED, "it can't be opened")),
+                Err(errno) => {
+                    let error = or_scarce(errno, Error::ACCESS_DENIED);
+                    return Err(fail(error, "it can't be opened"));
+                }
             };
             match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -180,6 +207,10 @@ impl Namespace {
                 .stat(&lock_name)
                 .is_some_and(|found| same(&found, &held))
             {
+                let has_heirs = || matches!(self.heirs(&stem), Heirs::Alive);
+                if claimant == Claimant::Stranger && has_heirs() {
+                    return Ok(Claimed::Inherited);
+                }
                 match self.remove_stale_socket(&stem) {
                     Ok(Socket::Answers) => {
                         // Its lock file was removed, and this one is nobody's.
@@ -213,29 +244,62 @@ impl Namespace {
 
     /// A socket connected to the name's owner. A name without a living owner does not exist.
     pub(crate) fn connect(self: &Arc<Self>, name: &PipeName) -> Result<OwnedFd, NamespaceError> {
-        self.connect_stem(&stem(name.folded()))
+        let file = format!("{}{PIPE}", stem(name.folded()));
+        let connect = || socket::connect(&self.reach(&file), PATIENCE);
+        self.connect_by(&stem(name.folded()), &file, PATIENCE, connect)
     }
 
-    fn connect_stem(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
+    /// As [`connect`](Self::connect) for a file's stem; fails at once if its owner's queue is full,
+    /// and waits for heirs until the deadline at most.
+    pub(crate) fn try_connect(
+        self: &Arc<Self>,
+        stem: &str,
+        deadline: Instant,
+    ) -> Result<OwnedFd, NamespaceError> {
         let file = format!("{stem}{PIPE}");
-        socket::connect(&self.reach(&file), PATIENCE)
-            .map_err(|errno| self.unreachable(stem, &file, errno))
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let connect = || socket::try_connect(&self.reach(&file));
+        self.connect_by(stem, &file, patience.min(PATIENCE), connect)
     }
 
-    /// As [`connect`](Self::connect) for a file's stem; fails at once if its owner's queue is full.
-    pub(crate) fn try_connect(self: &Arc<Self>, stem: &str) -> Result<OwnedFd, NamespaceError> {
-        let file = format!("{stem}{PIPE}");
+    /// As [`try_connect`](Self::try_connect), at once: a socket that doesn't block, to the owner of
+    /// a name of which this process has instances.
+    pub(super) fn connect_now(&self, name: &PipeName) -> Result<OwnedFd, Errno> {
+        let file = format!("{}{PIPE}", stem(name.folded()));
         socket::try_connect(&self.reach(&file))
-            .map_err(|errno| self.unreachable(stem, &file, errno))
     }
 
-    fn unreachable(self: &Arc<Self>, stem: &str, file: &str, errno: Errno) -> NamespaceError {
+    /// Connects, and bridges the time between an owner and the next.
+    fn connect_by(
+        self: &Arc<Self>,
+        stem: &str,
+        file: &str,
+        patience: Duration,
+        connect: impl Fn() -> Result<OwnedFd, Errno>,
+    ) -> Result<OwnedFd, NamespaceError> {
+        let begun = Instant::now();
+        loop {
+            let errno = match connect() {
+                Ok(socket) => return Ok(socket),
+                Err(errno @ (Errno::NOENT | Errno::CONNREFUSED)) => errno,
+                Err(errno) => return Err(self.unreachable(file, errno)),
+            };
+            let patience = match self.fate(stem, errno) {
+                Fate::Dead => return Err(self.unreachable(file, errno)),
+                Fate::Taken => BEGINNING.min(patience),
+                Fate::Inherited => patience,
+            };
+            if begun.elapsed() >= patience {
+                return Err(self.unreachable(file, errno));
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+    }
+
+    fn unreachable(&self, file: &str, errno: Errno) -> NamespaceError {
         match errno {
             Errno::NOENT => self.fail(file, Error::FILE_NOT_FOUND, "there is no such pipe"),
-            Errno::CONNREFUSED => {
-                self.sweep(stem);
-                self.fail(file, Error::FILE_NOT_FOUND, "its owner is gone")
-            }
+            Errno::CONNREFUSED => self.fail(file, Error::FILE_NOT_FOUND, "its owner is gone"),
             Errno::ACCESS | Errno::PERM => {
                 self.fail(file, Error::ACCESS_DENIED, "it belongs to another user")
             }
@@ -243,31 +307,31 @@ impl Namespace {
                 self.fail(file, Error::FILE_NOT_FOUND, "it is not a pipe's socket")
             }
             Errno::AGAIN => self.fail(file, Error::SEM_TIMEOUT, "its owner lets no one in"),
-            _ => self.fail(file, Error::NO_SYSTEM_RESOURCES, "it can't be reached"),
+            errno => {
+                let error = or_scarce(errno, Error::NO_SYSTEM_RESOURCES);
+                self.fail(file, error, "it can't be reached")
+            }
         }
     }
 
-    /// Removes the files of a name whose owner is dead.
-    fn sweep(self: &Arc<Self>, stem: &str) {
-        match self.claim_stem(stem.to_owned()) {
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a dead name stays"),
-        }
-    }
-
-    /// Removes the name's files if its owner is dead.
+    /// Removes the name's files if its owner is dead and there is no heir.
     pub(crate) fn sweep_name(self: &Arc<Self>, name: &PipeName) {
-        if self
-            .stat(&format!("{}{PIPE}", stem(name.folded())))
-            .is_some()
-        {
-            self.sweep(&stem(name.folded()));
+        let stem = stem(name.folded());
+        if self.stat(&format!("{stem}{PIPE}")).is_some() {
+            self.fate(&stem, Errno::CONNREFUSED);
         }
+    }
+
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
     }
 
     /// The stems of all names, be their owners alive or dead.
     pub(crate) fn stems(&self) -> Result<Vec<String>, NamespaceError> {
-        let fail = |_| self.fail("", Error::ACCESS_DENIED, "it can't be listed");
+        let fail = |errno| {
+            let error = or_scarce(errno, Error::ACCESS_DENIED);
+            self.fail("", error, "it can't be listed")
+        };
         let mut found = Vec::new();
         for entry in Dir::read_from(&self.dir).map_err(fail)? {
             let entry = entry.map_err(fail)?;
@@ -295,14 +359,18 @@ impl Namespace {
             Ok(_) | Err(Errno::AGAIN) => return Ok(Socket::Answers),
             Err(Errno::CONNREFUSED) => {}
             Err(Errno::NOENT) => return Ok(Socket::Gone),
-            Err(_) => return Err(fail("it can't be told whether its owner lives")),
+            Err(errno) => {
+                let error = or_scarce(errno, Error::ACCESS_DENIED);
+                let what = "it can't be told whether its owner lives";
+                return Err(self.fail(&file, error, what));
+            }
         }
         fs::unlinkat(&self.dir, &file, AtFlags::empty())
             .map_err(|_| fail("it can't be removed"))?;
         Ok(Socket::Gone)
     }
 
-    fn remove(&self, file: &str) {
+    pub(super) fn remove(&self, file: &str) {
         if let Err(errno) = fs::unlinkat(&self.dir, file, AtFlags::empty()) {
             tracing::debug!(%errno, file, "a name's file stays");
         }
@@ -313,16 +381,25 @@ impl Namespace {
         format!("/proc/self/fd/{}/{file}", self.dir.as_raw_fd())
     }
 
-    fn stat(&self, file: &str) -> Option<Stat> {
+    pub(super) fn stat(&self, file: &str) -> Option<Stat> {
         fs::statat(&self.dir, file, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
-    fn fail(&self, file: &str, error: Error, what: &'static str) -> NamespaceError {
+    pub(super) fn fail(&self, file: &str, error: Error, what: &'static str) -> NamespaceError {
         let path = match file {
             "" => self.path.clone(),
             file => self.path.join(file),
         };
         NamespaceError { error, path, what }
+    }
+}
+
+/// What the kernel's refusal comes to: `error`, unless something has run out.
+pub(super) fn or_scarce(errno: Errno, error: Error) -> Error {
+    match errno {
+        Errno::MFILE | Errno::NFILE => Error::TOO_MANY_OPEN_FILES,
+        Errno::NOMEM => Error::NO_SYSTEM_RESOURCES,
+        _ => error,
     }
 }
 
@@ -347,10 +424,12 @@ impl Claim {
     pub(crate) fn listen(&self) -> Result<OwnedFd, NamespaceError> {
         let file = format!("{}{PIPE}", self.stem);
         let namespace = &self.namespace;
-        let fail = |what| namespace.fail(&file, Error::ACCESS_DENIED, what);
-        socket::listen(&namespace.reach(&file)).map_err(|errno| match errno {
-            Errno::ADDRINUSE => fail("something else has that name"),
-            _ => fail("the socket can't be created"),
+        socket::listen(&namespace.reach(&file)).map_err(|errno| {
+            let what = match errno {
+                Errno::ADDRINUSE => "something else has that name",
+                _ => "the socket can't be created",
+            };
+            namespace.fail(&file, or_scarce(errno, Error::ACCESS_DENIED), what)
         })
     }
 }
@@ -371,8 +450,12 @@ impl Drop for Claim {
             return;
         }
         self.namespace.remove(&format!("{}{PIPE}", self.stem));
-        // Last, and while it is still locked.
-        self.namespace.remove(&lock_name);
+        // The heirs need the lock to find out which of them is next.
+        if let Heirs::Gone(heirs) = self.namespace.heirs(&self.stem) {
+            self.namespace.remove_heirs(&self.stem, heirs);
+            // Last, and while it is still locked.
+            self.namespace.remove(&lock_name);
+        }
     }
 }
 
@@ -405,14 +488,14 @@ impl From<NamespaceError> for io::Error {
     }
 }
 
-fn same(one: &Stat, other: &Stat) -> bool {
+pub(super) fn same(one: &Stat, other: &Stat) -> bool {
     one.st_ino == other.st_ino && one.st_dev == other.st_dev
 }
 
 /// A file name for a folded pipe name: readable, and no two names share one. Letters, digits and
 /// `._-` stand for themselves, in lower case; other bytes are `%XX`. What would be too long ends in
 /// `%~` and a hash; the owner is asked for the full name, so that a collision can only fail.
-fn stem(folded: &str) -> String {
+pub(super) fn stem(folded: &str) -> String {
     let mut stem = String::new();
     for byte in folded.bytes() {
         match byte {

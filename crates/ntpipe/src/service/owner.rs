@@ -1,52 +1,69 @@
-//! The names that this process owns.
+//! The names that this process serves, as their owner or as one of several processes.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ntpipe_proto::control::Reply;
+use ntpipe_proto::control::{Notice, Reply};
 use ntpipe_proto::{
-    Access, Connection, End, EndState, Error, FirstInstance, InstanceId, InstanceOptions, NameInfo,
-    PipeName, Quotas, ReadMode, Server, WaitTimeout, WaiterId,
+    Access, Connection, End, EndState, Error, InstanceId, InstanceOptions, NameInfo, PipeName,
+    Quotas, ReadMode, Server, Ticket, WaitTimeout, WaiterId,
 };
+use rustix::time::{ClockId, clock_gettime};
 
-use super::client;
+use super::Service;
+use super::heirs::PAUSE;
+use super::member::{Membership, Outcome};
 use super::namespace::{Claim, Claimed, DirId, Namespace};
+use super::office::{Handing, Members, Office};
 use super::server_end::ServerEnd;
 use super::session::Session;
-use super::{Interest, Readiness, Service, Source, Token};
 use crate::ring::Link;
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::fork::PerProcess;
 use crate::sys::session::session_of;
-use crate::sys::socket::{self, Credentials};
+use crate::sys::socket::Credentials;
 
-/// A name of this process, and the state machine that decides everything about it.
+/// A name of which this process has instances, and the state machine for them.
+///
+/// In the owner it is the one that decides everything about the name. In another process it has
+/// that process' instances alone, and follows what the owner decides; should this process become
+/// the owner, it goes on from there.
 pub(crate) struct Owner {
     pub(super) name: PipeName,
     pub(super) key: Key,
-    pub(super) listener: OwnedFd,
-    pub(super) token: OnceLock<Token>,
-    pub(super) service: Arc<Service>,
-    pub(super) machine: Mutex<Machine>,
+    pub(super) namespace: Arc<Namespace>,
+    service: Arc<Service>,
+    machine: Mutex<Machine>,
+    /// The owner has answered, or this process' role has changed.
+    pub(super) answered: Condvar,
     /// Clients that may be sent away: neither connected nor waiting for an instance.
     pub(super) strangers: AtomicUsize,
     /// The moment from which the state machine's times are counted.
-    pub(super) epoch: Instant,
+    epoch: Instant,
 }
 
 /// What is decided under one lock.
 pub(super) struct Machine {
     pub(super) server: Server,
+    /// The instances of this process.
     pub(super) entries: HashMap<InstanceId, Entry>,
     pub(super) waiting: HashMap<WaiterId, Weak<Session>>,
-    /// Gone once the name is.
-    pub(super) claim: Option<Claim>,
+    pub(super) role: Role,
+    /// Those who have the other instances.
+    pub(super) members: Members,
     /// When the listening socket is looked at again, if it rests.
     pub(super) resting: Option<Instant>,
+}
+
+/// What this process is for the name.
+pub(super) enum Role {
+    Owner(Office),
+    Member(Membership),
+    /// Nothing any more: the name has gone, or another process goes on with it.
+    Gone,
 }
 
 pub(super) struct Entry {
@@ -54,6 +71,8 @@ pub(super) struct Entry {
     pub(super) client: Option<Client>,
     /// How often the server end has disconnected.
     pub(super) disconnects: u64,
+    /// The last that another owner was told of it.
+    pub(super) turn: u64,
 }
 
 /// The client that an instance has, or had until it is disconnected.
@@ -67,6 +86,15 @@ pub(super) struct Client {
     pub(super) link: Option<Arc<Link>>,
 }
 
+/// What came of a client's open.
+pub(super) enum Opening {
+    Here(Connection, NameInfo, Quotas),
+    /// The client is another process' from here on.
+    HandedOver,
+    /// Who owned the name does not any more: the client has to look for it again.
+    Elsewhere,
+}
+
 /// What the server did before its client had come to attach its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TooLate {
@@ -77,13 +105,19 @@ pub(super) enum TooLate {
 /// Where a name is: the directory and the folded name.
 pub(super) type Key = (DirId, String);
 
-/// How long a listening socket rests when there are no descriptors left for its connections.
-const REST: Duration = Duration::from_millis(50);
-/// How often creating a name is tried again while its dying owner is on the way out.
-const ATTEMPTS: u32 = 100;
+/// Why a process can't have a further instance.
+enum Unable {
+    Refused(Error),
+    /// It serves the name no more.
+    Gone,
+}
+
+/// How long it is tried to create an instance while owners go and follow each other.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Owner {
-    /// `CreateNamedPipe`: a new instance of `name`, which this process owns from then on.
+    /// `CreateNamedPipe`: a new instance of `name`, which this process owns from then on, or another
+    /// one does already.
     pub(crate) fn create(
         name: &PipeName,
         options: &InstanceOptions,
@@ -94,64 +128,146 @@ impl Owner {
         }
         let namespace = Namespace::open()?;
         let key = (namespace.id(), name.folded().to_owned());
-        for _ in 0..ATTEMPTS {
+        let begun = Instant::now();
+        loop {
             let mut names = names();
-            if let Some(owner) = names.get(&key) {
-                return Ok(owner.add(options, read_mode)?);
+            if let Some(owner) = names.get(&key).map(Arc::clone) {
+                // What an owner elsewhere answers, nobody waits for under this lock.
+                drop(names);
+                match owner.add(options, read_mode) {
+                    Ok(end) => return Ok(end),
+                    Err(Unable::Refused(error)) => return Err(error.into()),
+                    Err(Unable::Gone) => {}
+                }
+            } else {
+                match namespace.claim(name)? {
+                    Claimed::Ours(claim) => {
+                        let owner = Self::begin(name, &namespace, &key, claim)?;
+                        let end = owner.create_first(options, read_mode)?;
+                        names.insert(key, owner);
+                        return Ok(end);
+                    }
+                    Claimed::Taken | Claimed::Inherited | Claimed::Foreign => drop(names),
+                }
+                if let Some(end) = Self::join(name, &namespace, &key, options, read_mode)? {
+                    return Ok(end);
+                }
             }
-            if let Claimed::Ours(claim) = namespace.claim(name)? {
-                let owner = Self::begin(name, key.clone(), claim)?;
-                let end = owner.add(options, read_mode)?;
-                names.insert(key, owner);
-                return Ok(end);
-            }
-            drop(names);
-            if let Some(refused) = refused_by_owner(&namespace, name, options) {
-                return Err(refused.into());
+            if begun.elapsed() >= PATIENCE {
+                return Err(Error::PIPE_BUSY.into());
             }
             // Its owner is going, or someone is just looking whether it has gone.
-            std::thread::park_timeout(Duration::from_millis(1));
+            std::thread::park_timeout(PAUSE);
         }
-        Err(Error::PIPE_BUSY.into())
     }
 
-    fn begin(name: &PipeName, key: Key, claim: Claim) -> io::Result<Arc<Self>> {
-        let service = Service::get()?;
-        let owner = Arc::new(Self {
+    pub(super) fn new(
+        name: &PipeName,
+        namespace: &Arc<Namespace>,
+        key: &Key,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self {
             name: name.clone(),
-            key,
-            listener: claim.listen()?,
-            token: OnceLock::new(),
-            service: Arc::clone(&service),
+            key: key.clone(),
+            namespace: Arc::clone(namespace),
+            service: Service::get()?,
             machine: Mutex::new(Machine {
                 server: Server::new(),
                 entries: HashMap::new(),
                 waiting: HashMap::new(),
-                claim: Some(claim),
+                role: Role::Gone,
+                members: Members::default(),
                 resting: None,
             }),
+            answered: Condvar::new(),
             strangers: AtomicUsize::new(0),
             epoch: Instant::now(),
-        });
-        let token = service.watch(Arc::<Self>::clone(&owner), Interest::All)?;
-        let _ = owner.token.set(token);
+        }))
+    }
+
+    fn begin(
+        name: &PipeName,
+        namespace: &Arc<Namespace>,
+        key: &Key,
+        claim: Claim,
+    ) -> io::Result<Arc<Self>> {
+        let owner = Self::new(name, namespace, key)?;
+        let office = Office::open(&owner, claim)?;
+        owner.machine().role = Role::Owner(office);
         Ok(owner)
     }
 
-    pub(super) fn add(
+    fn create_first(
         self: &Arc<Self>,
         options: &InstanceOptions,
         read_mode: ReadMode,
     ) -> Result<Arc<ServerEnd>, Error> {
         let mut machine = self.machine();
-        if machine.claim.is_none() {
-            // The name has gone; someone else may have it by now.
-            return Err(Error::INVALID_HANDLE);
-        }
+        self.create_here(&mut machine, options, read_mode)
+    }
+
+    fn create_here(
+        self: &Arc<Self>,
+        machine: &mut Machine,
+        options: &InstanceOptions,
+        read_mode: ReadMode,
+    ) -> Result<Arc<ServerEnd>, Error> {
+        machine.server.advance(now());
         let id = machine.server.create(options)?;
-        let end = self.enter(&mut machine, id, read_mode)?;
-        self.settle(&mut machine);
+        let end = self.enter(machine, id, read_mode)?;
+        self.settle(machine);
         Ok(end)
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        options: &InstanceOptions,
+        read_mode: ReadMode,
+    ) -> Result<Arc<ServerEnd>, Unable> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut machine = self.machine();
+        loop {
+            match &machine.role {
+                Role::Gone => return Err(Unable::Gone),
+                Role::Owner(_) => {
+                    let created = self.create_here(&mut machine, options, read_mode);
+                    return created.map_err(Unable::Refused);
+                }
+                Role::Member(_) => {}
+            }
+            let (after, outcome) = self.ask_for_instance(machine, options, read_mode);
+            machine = after;
+            let refused = match outcome {
+                Some(Outcome::Admitted(end)) => return Ok(end),
+                Some(Outcome::Failed(error)) => Some(Unable::Refused(error)),
+                // There is nobody to become the owner, if not somebody elsewhere.
+                Some(Outcome::Anew) if machine.entries.is_empty() => Some(Unable::Gone),
+                Some(Outcome::Anew | Outcome::Done) if Instant::now() < deadline => None,
+                Some(Outcome::Anew | Outcome::Done) | None => {
+                    Some(Unable::Refused(Error::SEM_TIMEOUT))
+                }
+            };
+            if let Some(refused) = refused {
+                drop(machine);
+                self.retire();
+                return Err(refused);
+            }
+            let woken = self.answered.wait_timeout(machine, PAUSE);
+            machine = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A further instance; takes no descriptor, so that it can't fail for want of one.
+    pub(super) fn add_sibling(
+        self: &Arc<Self>,
+        options: &InstanceOptions,
+        read_mode: ReadMode,
+    ) -> Result<Arc<ServerEnd>, Error> {
+        self.add(options, read_mode).map_err(|unable| match unable {
+            Unable::Refused(error) => error,
+            // Someone else may have the name by now.
+            Unable::Gone => Error::INVALID_HANDLE,
+        })
     }
 
     /// Makes the server end of an instance that the state machine has just created.
@@ -191,6 +307,7 @@ impl Owner {
                 end: Arc::clone(&end),
                 client: None,
                 disconnects: 0,
+                turn: 0,
             },
         );
         Ok(end)
@@ -219,11 +336,11 @@ impl Owner {
                 });
             }
         }
-        if let Some(token) = self.token.get() {
+        if let Role::Owner(office) = &machine.role {
             let timeout = machine.server.poll_timeout();
             let timeout = timeout.and_then(|at| self.epoch.checked_add(at));
             let next = timeout.into_iter().chain(machine.resting).min();
-            self.service.set_timer(*token, next);
+            self.service.set_timer(office.token, next);
         }
     }
 
@@ -232,26 +349,44 @@ impl Owner {
         &self,
         session: &Arc<Session>,
         access: Access,
-    ) -> Result<(Connection, NameInfo, Quotas), Error> {
+        qos: u32,
+    ) -> Result<Opening, Error> {
         let session_id = session_of(session.credentials().pid);
         let mut machine = self.machine();
-        let connection = machine.server.open(access)?;
-        let id = connection.instance();
-        let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
-        let quotas = machine.server.quotas(id).ok_or(Error::FILE_NOT_FOUND)?;
-        if let Some(entry) = machine.entries.get_mut(&id) {
-            let weak = Arc::downgrade(session);
-            let credentials = session.credentials();
-            entry.end.stream.expect_client();
-            entry.client = Some(Client {
-                connection,
-                credentials,
-                session_id,
-                session: weak,
-                link: None,
-            });
+        if !matches!(machine.role, Role::Owner(_)) {
+            return Ok(Opening::Elsewhere);
         }
-        Ok((connection, info, quotas))
+        let mut passed_over = Vec::new();
+        let opening = loop {
+            let connection = match machine.server.open(access) {
+                Ok(connection) => connection,
+                Err(error) => break Err(error),
+            };
+            match machine.hand_over(connection.instance(), session.socket(), access, qos) {
+                Handing::Own => break arrive(&mut machine, connection, session, session_id),
+                Handing::Done => break Ok(Opening::HandedOver),
+                Handing::Stuck => passed_over.push(connection),
+                Handing::Gone => {}
+            }
+        };
+        for connection in passed_over {
+            machine.server.give_back(connection);
+        }
+        self.settle(&mut machine);
+        opening
+    }
+
+    /// A client opens the instance of this process that the owner of the name has given it.
+    pub(super) fn open_handed_over(
+        &self,
+        session: &Arc<Session>,
+        id: InstanceId,
+        access: Access,
+    ) -> Result<Opening, Error> {
+        let session_id = session_of(session.credentials().pid);
+        let mut machine = self.machine();
+        let connection = machine.server.take(id, access)?;
+        arrive(&mut machine, connection, session, session_id)
     }
 
     /// The client's memory is there: from now on the server end can use the connection.
@@ -265,7 +400,7 @@ impl Owner {
             .ok_or(TooLate::Disconnected)?;
         client.link = Some(Arc::clone(link));
         entry.end.stream.attach(link);
-        entry.end.changed.notify_all();
+        entry.end.announce();
         Ok(())
     }
 
@@ -283,7 +418,7 @@ impl Owner {
             {
                 entry.end.stream.detach(EndState::Closing);
             }
-            entry.end.changed.notify_all();
+            entry.end.announce();
         }
         self.settle(&mut machine);
     }
@@ -296,17 +431,32 @@ impl Owner {
         if let Some(entry) = entry.filter(|entry| entry.has(connection)) {
             entry.client = None;
             entry.end.stream.detach(EndState::Listening);
-            entry.end.changed.notify_all();
+            entry.end.announce();
         }
+        let (instance, place) = (connection.instance(), connection.place());
+        machine.mention(instance, |turn| Notice::Listen {
+            turn,
+            instance: instance.get(),
+            place: place.get(),
+        });
         self.settle(&mut machine);
     }
 
-    /// A client waits for an instance (reference 1.5).
-    pub(super) fn wait(&self, waiter: WaiterId, session: &Arc<Session>, timeout: WaitTimeout) {
+    /// A client waits for an instance (reference 1.5); `false` if it has to look for the name again.
+    pub(super) fn wait(
+        &self,
+        waiter: WaiterId,
+        session: &Arc<Session>,
+        timeout: WaitTimeout,
+    ) -> bool {
         let mut machine = self.machine();
+        if !matches!(machine.role, Role::Owner(_)) {
+            return false;
+        }
         machine.waiting.insert(waiter, Arc::downgrade(session));
         machine.server.wait(waiter, timeout, self.epoch.elapsed());
         self.settle(&mut machine);
+        true
     }
 
     pub(super) fn cancel_wait(&self, waiter: WaiterId) {
@@ -327,43 +477,39 @@ impl Owner {
         let oldest = machine.entries.keys().min()?;
         Some((machine.server.info()?, machine.server.quotas(*oldest)?))
     }
-}
 
-impl Source for Owner {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
-    }
-
-    fn ready(&self, _: Readiness) {
-        match socket::accept(self.listener.as_fd()) {
-            Ok(Some(connection)) => {
-                let owner = names().get(&self.key).map(Arc::clone);
-                if let Some(owner) = owner {
-                    Session::begin(owner, connection);
-                }
-            }
-            Ok(None) => {}
-            Err(errno) => {
-                // No descriptors left: clients wait in the socket's queue for a moment.
-                tracing::warn!(%errno, name = %self.name, "a client can't be let in yet");
-                let mut machine = self.machine();
-                machine.resting = Some(Instant::now() + REST);
-                if let Some(token) = self.token.get() {
-                    self.service.rest(*token, self.fd());
-                }
-                self.settle(&mut machine);
-            }
-        }
-    }
-
-    fn expired(&self) {
+    /// The timer that [`settle`](Self::settle) has set.
+    pub(super) fn expired(&self) {
         let mut machine = self.machine();
-        if let (Some(_), Some(token)) = (machine.resting.take(), self.token.get()) {
-            self.service.resume(*token, self.fd());
+        if let (Some(_), Role::Owner(office)) = (machine.resting.take(), &machine.role) {
+            office.resume(&self.service);
         }
         machine.server.handle_timeout(self.epoch.elapsed());
         self.settle(&mut machine);
     }
+}
+
+/// A client has an instance of this process.
+fn arrive(
+    machine: &mut Machine,
+    connection: Connection,
+    session: &Arc<Session>,
+    session_id: u32,
+) -> Result<Opening, Error> {
+    let id = connection.instance();
+    let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
+    let quotas = machine.server.quotas(id).ok_or(Error::FILE_NOT_FOUND)?;
+    if let Some(entry) = machine.entries.get_mut(&id) {
+        entry.end.stream.expect_client();
+        entry.client = Some(Client {
+            connection,
+            credentials: session.credentials(),
+            session_id,
+            session: Arc::downgrade(session),
+            link: None,
+        });
+    }
+    Ok(Opening::Here(connection, info, quotas))
 }
 
 impl Entry {
@@ -380,30 +526,10 @@ pub(super) fn names() -> MutexGuard<'static, HashMap<Key, Arc<Owner>>> {
     lock(NAMES.get())
 }
 
-/// Why an instance of a name that another process owns can't be created; `None` if it has gone.
-fn refused_by_owner(
-    namespace: &Arc<Namespace>,
-    name: &PipeName,
-    options: &InstanceOptions,
-) -> Option<Error> {
-    let description = match client::query(namespace, name) {
-        Ok(description) => description,
-        Err(error) if error == Error::FILE_NOT_FOUND => return None,
-        Err(error) => return Some(error),
-    };
-    if !description
-        .pipe
-        .max_instances
-        .allows(description.pipe.instances)
-    {
-        return Some(Error::PIPE_BUSY);
-    }
-    let first = options.first == FirstInstance::Required;
-    let fits = options.direction == description.pipe.direction;
-    // An instance in a second process is what this version can't do yet.
-    Some(if first || !fits {
-        Error::ACCESS_DENIED
-    } else {
-        Error::NOT_SUPPORTED
-    })
+/// Now, as all processes see it: what places in line are made of.
+pub(super) fn now() -> Ticket {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    let nanos = seconds.unwrap_or(0).saturating_mul(1_000_000_000) + nanos.unwrap_or(0);
+    Ticket::from_number(nanos)
 }

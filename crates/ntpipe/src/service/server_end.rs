@@ -1,19 +1,19 @@
 //! The server end of an instance: what its owner's state machine decides for it.
 
-use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use ntpipe_proto::control::Notice;
 use ntpipe_proto::{
     End, EndState, Error, InstanceId, InstanceOptions, Listen, NameInfo, Operation, PipeName,
     Quotas, ReadMode, Verdict, WaitMode,
 };
 
-use super::owner::{Entry, Machine, Owner, names};
+use super::client;
+use super::owner::{Client, Machine, Owner, Role, names, now};
 use crate::canceller::{Blocked, Wake};
 use crate::ring::Peer;
 use crate::stream::{PipeStream, Waiters, lock};
-use crate::sys::socket;
 
 /// The server end of one instance.
 pub(crate) struct ServerEnd {
@@ -56,11 +56,16 @@ impl ServerEnd {
             self.check_still(&machine, disconnects)?;
         }
         self.notice_client(&mut machine);
+        let before = machine.server.state(self.id);
+        machine.server.advance(now());
         let listen = machine.server.listen(self.id)?;
         if listen == Listen::Waiting && machine.server.state(self.id) == Some(EndState::Listening) {
             self.stream.detach(EndState::Listening);
         }
         self.owner.settle(&mut machine);
+        if before == Some(EndState::Disconnected) {
+            machine = self.line_up(machine);
+        }
         match (mode, listen) {
             (WaitMode::Wait, _) => {}
             (WaitMode::NoWait, Listen::AlreadyConnected) => return Ok(listen),
@@ -80,6 +85,19 @@ impl ServerEnd {
         }
     }
 
+    /// Lets an owner in another process know that the instance listens again.
+    fn line_up<'a>(&'a self, mut machine: MutexGuard<'a, Machine>) -> MutexGuard<'a, Machine> {
+        let Some(place) = machine.server.place(self.id) else {
+            return machine;
+        };
+        let told = machine.tell(self.id, |turn| Notice::Listen {
+            turn,
+            instance: self.id.get(),
+            place: place.get(),
+        });
+        self.owner.await_answer(machine, told).0
+    }
+
     /// Waits until a client that has taken the instance has attached its memory, or has failed to.
     /// The service thread bounds how long that takes.
     fn await_client<'a>(
@@ -93,11 +111,17 @@ impl ServerEnd {
         Ok(machine)
     }
 
-    fn is_arriving(&self, machine: &Machine) -> bool {
+    pub(super) fn is_arriving(&self, machine: &Machine) -> bool {
         let entry = machine.entries.get(&self.id);
         let client = entry.and_then(|entry| entry.client.as_ref());
         client.is_some_and(|client| client.link.is_none())
             && machine.server.state(self.id) == Some(EndState::Connected)
+    }
+
+    /// Something has changed: calls and tasks that wait look again.
+    pub(super) fn announce(&self) {
+        self.changed.notify_all();
+        self.stream.tasks().wake();
     }
 
     /// `ERROR_SEM_TIMEOUT` (121) once the deadline has passed, `ERROR_OPERATION_ABORTED` (995) when
@@ -128,19 +152,19 @@ impl ServerEnd {
         // Who does not wait yet has this lock, and looks before it waits.
         let machine = self.owner.machine();
         let found = lock(&self.connecting).cancel_all();
-        self.changed.notify_all();
+        self.announce();
         drop(machine);
         Ok(found)
     }
 
     /// How often this end has disconnected; `None` once it is closed.
-    fn disconnects(&self, machine: &Machine) -> Option<u64> {
+    pub(super) fn disconnects(&self, machine: &Machine) -> Option<u64> {
         Some(machine.entries.get(&self.id)?.disconnects)
     }
 
     /// An error if this end has been disconnected since, although it may listen again already for
     /// a call that came later, or has been closed.
-    fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
+    pub(super) fn check_still(&self, machine: &Machine, before: Option<u64>) -> Result<(), Error> {
         match self.disconnects(machine) {
             now if now == before => Ok(()),
             Some(_) => Err(Error::PIPE_NOT_CONNECTED),
@@ -152,6 +176,7 @@ impl ServerEnd {
     pub(crate) fn disconnect(&self) -> Result<(), Error> {
         self.stream.check_process()?;
         let mut machine = self.owner.machine();
+        let before = machine.server.state(self.id);
         machine.server.disconnect(self.id)?;
         let entry = machine.entries.get_mut(&self.id);
         let client = entry.and_then(|entry| {
@@ -162,11 +187,20 @@ impl ServerEnd {
             link.disconnect();
         }
         self.stream.detach(EndState::Disconnected);
-        self.changed.notify_all();
+        self.announce();
+        let told = match before {
+            // One that does not listen does not matter to an owner elsewhere.
+            Some(EndState::Listening) => machine.tell(self.id, |turn| Notice::Rest {
+                turn,
+                instance: self.id.get(),
+            }),
+            _ => None,
+        };
         drop(machine);
         if let Some(session) = client.and_then(|client| client.session.upgrade()) {
             session.disconnect();
         }
+        self.owner.await_told(told);
         Ok(())
     }
 
@@ -180,36 +214,48 @@ impl ServerEnd {
         let entry = machine.entries.remove(&self.id);
         machine.server.close(self.id);
         self.owner.settle(&mut machine);
-        let claim = if machine.server.is_gone() {
-            machine.claim.take()
-        } else {
-            None
-        };
-        drop(machine);
-        if let Some(claim) = claim {
-            names.remove(&self.owner.key);
-            // First the name, then the socket: who comes in between is refused by the kernel.
-            drop(claim);
-            if let Some(token) = self.owner.token.get() {
-                self.owner.service.forget(*token);
+        let mut visitors = Vec::new();
+        if machine.entries.is_empty() && matches!(machine.role, Role::Owner(_)) {
+            visitors = machine.take_visitors();
+            if let Role::Owner(office) = std::mem::replace(&mut machine.role, Role::Gone) {
+                names.remove(&self.owner.key);
+                office.leave(self.owner.service());
             }
-            // Sessions may keep the socket for a while, in which nobody would answer.
-            socket::stop_listening(self.owner.listener.as_fd());
         }
+        let told = entry.as_ref().and_then(|_| {
+            machine.tell(self.id, |turn| Notice::Close {
+                turn,
+                instance: self.id.get(),
+            })
+        });
+        drop(machine);
         drop(names);
-        self.let_go(entry);
+        // They look for the name again, and find the one who goes on with it.
+        visitors.into_iter().for_each(|session| session.hang_up());
+        self.let_go(entry.and_then(|entry| entry.client));
+        self.owner.await_told(told);
+        self.owner.retire();
     }
 
     /// Closes the end and creates a listening one in its place, in one step.
     pub(crate) fn replace(&self) -> Result<Arc<Self>, Error> {
         self.stream.check_process()?;
         let mut machine = self.owner.machine();
+        machine.server.advance(now());
         let id = machine.server.replace(self.id)?;
         let entry = machine.entries.remove(&self.id);
         let successor = self.owner.enter(&mut machine, id, self.stream.mode())?;
         self.owner.settle(&mut machine);
+        let place = machine.server.place(id).unwrap_or_else(now);
+        let told = machine.tell(id, |turn| Notice::Replace {
+            turn,
+            instance: self.id.get(),
+            successor: id.get(),
+            place: place.get(),
+        });
         drop(machine);
-        self.let_go(entry);
+        self.let_go(entry.and_then(|entry| entry.client));
+        self.owner.await_told(told);
         Ok(successor)
     }
 
@@ -220,18 +266,16 @@ impl ServerEnd {
         read_mode: ReadMode,
     ) -> Result<Arc<Self>, Error> {
         self.stream.check_process()?;
-        self.owner.add(options, read_mode)
+        self.owner.add_sibling(options, read_mode)
     }
 
     /// Ends the connection of an instance that the name has no more.
-    fn let_go(&self, entry: Option<Entry>) {
+    pub(super) fn let_go(&self, client: Option<Client>) {
         // After the entry has gone, so that no client can be attached any more; before the calls
         // that wait are woken, so that they find it.
         self.stream.detach(EndState::Closing);
-        self.changed.notify_all();
-        let Some(client) = entry.and_then(|entry| entry.client) else {
-            return;
-        };
+        self.announce();
+        let Some(client) = client else { return };
         if let Some(link) = &client.link {
             link.close();
             link.wake_own();
@@ -251,7 +295,7 @@ impl ServerEnd {
     }
 
     /// The client may have told in shared memory what its socket has not told yet.
-    fn notice_client(&self, machine: &mut Machine) {
+    pub(super) fn notice_client(&self, machine: &mut Machine) {
         let client = machine
             .entries
             .get(&self.id)
@@ -275,6 +319,20 @@ impl ServerEnd {
             .quotas(self.id)
             .ok_or(Error::INVALID_HANDLE)?;
         Ok((machine.server.info().ok_or(Error::INVALID_HANDLE)?, quotas))
+    }
+
+    /// How many instances the name has, in all processes.
+    pub(crate) fn instances(&self) -> Result<u32, Error> {
+        let own = self.info()?.0.instances;
+        if matches!(self.owner.machine().role, Role::Owner(_)) {
+            return Ok(own);
+        }
+        match client::query(&self.owner.namespace, &self.owner.name) {
+            Ok(info) => Ok(info.pipe.instances),
+            // The directory has been removed, say.
+            Err(error) if error == Error::FILE_NOT_FOUND => Ok(own),
+            Err(error) => Err(error),
+        }
     }
 
     /// The process that opened the client end, and its session then (observed 14).
@@ -309,7 +367,7 @@ impl Wake for ServerEnd {
     fn wake(&self) {
         // Who does not wait yet has this lock, and looks before it waits.
         let machine = self.owner.machine();
-        self.changed.notify_all();
+        self.announce();
         drop(machine);
     }
 }

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use ntpipe_proto::control::{Info, MAX_MESSAGE, Opened, Reply, Request};
+use ntpipe_proto::control::{Info, MAX_MESSAGE, Notice, Opened, Reply, Request};
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, Connection, Error, NameInfo, Quotas, WaitTimeout, WaiterId};
+use ntpipe_proto::{
+    Access, Connection, Error, InstanceId, NameInfo, Quotas, WaitTimeout, WaiterId,
+};
 use rustix::io::Errno;
 
-use super::owner::{Owner, TooLate};
+use super::owner::{Opening, Owner, TooLate};
 use super::{Interest, Readiness, Source, Token};
 use crate::ring::{Link, Offer};
 use crate::stream::lock;
@@ -21,13 +23,15 @@ use crate::sys::socket::{self, Credentials, Datagram};
 
 /// A client's control socket, as the owner sees it.
 pub(super) struct Session {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     owner: Arc<Owner>,
     credentials: Credentials,
     token: OnceLock<Token>,
     phase: Mutex<Phase>,
     /// Whether this is one of the owner's strangers.
     is_stranger: AtomicBool,
+    /// How the client came here.
+    origin: Origin,
     itself: Weak<Self>,
 }
 
@@ -39,8 +43,19 @@ enum Phase {
     Opened(Connection, Offer),
     /// It is connected.
     Connected(Connection, Arc<Link>),
+    /// It is another server process, with instances of its own.
+    Member,
     /// Nothing more is expected of it.
     Over,
+}
+
+/// How a client came to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// By the name's socket.
+    Door,
+    /// From the owner of the name, with an instance.
+    Owner,
 }
 
 /// How long a client may take to say what it wants, and to attach its memory.
@@ -51,12 +66,8 @@ pub(super) const MAX_STRANGERS: usize = 1024;
 impl Session {
     /// Begins to listen to a client that has just come.
     pub(super) fn begin(owner: Arc<Owner>, socket: OwnedFd) {
-        let credentials = match socket::credentials(socket.as_fd()) {
-            Ok(credentials) => credentials,
-            Err(error) => {
-                tracing::warn!(%error, "a client without credentials is sent away");
-                return;
-            }
+        let Some(credentials) = known(&socket) else {
+            return;
         };
         if owner.strangers.load(Ordering::Relaxed) >= MAX_STRANGERS {
             tracing::warn!(
@@ -69,13 +80,43 @@ impl Session {
             }
             return;
         }
+        Self::watch(owner, socket, credentials, Origin::Door);
+    }
+
+    /// Begins to serve a client to whom the owner of the name has given an instance of ours.
+    pub(super) fn begin_handed_over(
+        owner: Arc<Owner>,
+        socket: OwnedFd,
+        id: InstanceId,
+        access: Access,
+    ) {
+        let Some(credentials) = known(&socket) else {
+            return;
+        };
+        let Some(session) = Self::watch(owner, socket, credentials, Origin::Owner) else {
+            return;
+        };
+        let opened = session.open(|owner| owner.open_handed_over(&session, id, access));
+        if let Err(refusal) = opened {
+            tracing::debug!(why = refusal.0, "a client was handed over in vain");
+            session.drop_client();
+        }
+    }
+
+    fn watch(
+        owner: Arc<Owner>,
+        socket: OwnedFd,
+        credentials: Credentials,
+        origin: Origin,
+    ) -> Option<Arc<Self>> {
         let session = Arc::new_cyclic(|itself| Self {
-            socket,
+            socket: Arc::new(socket),
             owner,
             credentials,
             token: OnceLock::new(),
             phase: Mutex::new(Phase::Asking),
             is_stranger: AtomicBool::new(false),
+            origin,
             itself: Weak::clone(itself),
         });
         session.count_stranger(true);
@@ -84,9 +125,27 @@ impl Session {
             Ok(token) => {
                 let _ = session.token.set(token);
                 service.set_timer(token, Some(Instant::now() + PATIENCE));
+                Some(session)
             }
-            Err(error) => tracing::warn!(%error, "a client can't be watched and is sent away"),
+            Err(error) => {
+                tracing::warn!(%error, "a client can't be watched and is sent away");
+                None
+            }
         }
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Gives a client to the process behind this session.
+    pub(super) fn pass(&self, bytes: &[u8], client: BorrowedFd<'_>) -> Result<(), Errno> {
+        socket::send(self.socket.as_fd(), bytes, Some(client))
+    }
+
+    /// Lets the service thread find the other side gone, which it will be told as well.
+    pub(super) fn hang_up(&self) {
+        socket::hang_up(self.socket.as_fd());
     }
 
     pub(super) fn credentials(&self) -> Credentials {
@@ -108,7 +167,7 @@ impl Session {
             Phase::Opened(_, offer) => offer.disconnect(),
             // The instance may not have had it yet; the client must not find the socket's end first.
             Phase::Connected(_, link) => link.disconnect(),
-            Phase::Asking | Phase::Over => {}
+            Phase::Asking | Phase::Member | Phase::Over => {}
         });
     }
 
@@ -117,7 +176,7 @@ impl Session {
         self.end(|phase| match phase {
             Phase::Opened(_, offer) => offer.close(),
             Phase::Connected(_, link) => link.close(),
-            Phase::Asking | Phase::Over => {}
+            Phase::Asking | Phase::Member | Phase::Over => {}
         });
     }
 
@@ -138,6 +197,11 @@ impl Session {
     fn drop_client(&self) {
         match self.end(|_| {}) {
             Phase::Asking => {}
+            Phase::Member => {
+                if let Some(WaiterId(number)) = self.waiter() {
+                    self.owner.member_gone(number);
+                }
+            }
             Phase::Opened(connection, _) => self.owner.client_closed(connection),
             Phase::Connected(connection, link) => {
                 link.hang_up();
@@ -151,11 +215,15 @@ impl Session {
     }
 
     fn handle(&self, bytes: &[u8], fd: Option<OwnedFd>) -> Result<(), Refusal> {
-        let request = Request::decode(bytes).map_err(|_| Refusal("not a message"))?;
+        let Ok(request) = Request::decode(bytes) else {
+            let notice = Notice::decode(bytes).map_err(|_| Refusal("not a message"))?;
+            return self.heed(notice);
+        };
         match request {
-            Request::Open { name, access, .. } => {
+            Request::Open { name, access, qos } => {
                 self.check_name(&name)?;
-                self.open(access)
+                let session = self.itself.upgrade().ok_or(Refusal("a dead session"))?;
+                self.open(|owner| owner.open(&session, access, qos))
             }
             Request::Attach => self.attach(fd.ok_or(Refusal("no memory attached"))?),
             Request::Wait { name, timeout } => {
@@ -190,17 +258,26 @@ impl Session {
         self.credentials.is_same_user()
     }
 
-    fn open(&self, access: Access) -> Result<(), Refusal> {
+    fn open(&self, take: impl FnOnce(&Owner) -> Result<Opening, Error>) -> Result<(), Refusal> {
         let mut phase = lock(&self.phase);
         if !matches!(*phase, Phase::Asking) {
             return Err(Refusal("a second open"));
         }
-        let opened = match self.itself.upgrade() {
-            Some(session) if self.is_allowed() => self.owner.open(&session, access),
-            Some(_) | None => Err(Error::ACCESS_DENIED),
+        let opened = match self.is_allowed() {
+            true => take(&self.owner),
+            false => Err(Error::ACCESS_DENIED),
         };
         let (connection, info, quotas) = match opened {
-            Ok(opened) => opened,
+            Ok(Opening::Here(connection, info, quotas)) => (connection, info, quotas),
+            Ok(Opening::HandedOver) => {
+                *phase = Phase::Over;
+                drop(phase);
+                self.part();
+                return Ok(());
+            }
+            Ok(Opening::Elsewhere) => return Err(Refusal("another process owns the name")),
+            // It was promised an instance: it has to ask again.
+            Err(_) if self.origin == Origin::Owner => return Err(Refusal("no instance for it")),
             Err(error) => return Ok(self.send(&Reply::Refused { error }, None)?),
         };
         let (offer, memory) = match Offer::new(ring_capacity(quotas.outbound)) {
@@ -210,7 +287,11 @@ impl Session {
                 return Ok(self.send(&Reply::Refused { error }, None)?);
             }
         };
-        let reply = Reply::Opened(self.describe_opened(connection, &info, quotas));
+        let opened = self.describe_opened(connection, &info, quotas);
+        let reply = match self.origin {
+            Origin::Door => Reply::Opened(opened),
+            Origin::Owner => Reply::HandedOver(opened),
+        };
         let sent = self.send(&reply, Some(memory.as_fd()));
         *phase = Phase::Opened(connection, offer);
         // Only now: a server that disconnects or closes meanwhile hangs up behind the answer, in
@@ -218,6 +299,48 @@ impl Session {
         drop(phase);
         self.set_patience(Some(PATIENCE));
         Ok(sent?)
+    }
+
+    /// The client is another process' from here on: nothing is said to it any more.
+    fn part(&self) {
+        if let Some(token) = self.token.get() {
+            self.owner.service().forget(*token);
+        }
+        self.count_stranger(false);
+        if let Some(waiter) = self.waiter() {
+            self.owner.cancel_wait(waiter);
+        }
+    }
+
+    /// Another process says something of its instances.
+    fn heed(&self, notice: Notice) -> Result<(), Refusal> {
+        if let Notice::Create { name, .. } | Notice::Resume { name, .. } = &notice {
+            self.check_name(name)?;
+            let mut phase = lock(&self.phase);
+            match *phase {
+                Phase::Asking if !self.is_allowed() => {
+                    drop(phase);
+                    let error = Error::ACCESS_DENIED;
+                    self.send(&Reply::Refused { error }, None)?;
+                    return Err(Refusal("not allowed to have instances"));
+                }
+                Phase::Asking => *phase = Phase::Member,
+                Phase::Member => {}
+                Phase::Opened(..) | Phase::Connected(..) | Phase::Over => {
+                    return Err(Refusal("a client with instances"));
+                }
+            }
+            drop(phase);
+            self.count_stranger(false);
+            self.set_patience(None);
+        } else if !matches!(*lock(&self.phase), Phase::Member) {
+            return Err(Refusal("a client that says it has instances"));
+        }
+        let WaiterId(number) = self.waiter().ok_or(Refusal("a session that is over"))?;
+        let answer = self.owner.heed(number, &self.itself, notice);
+        let answer = answer.ok_or(Refusal("another process owns the name"))?;
+        let bytes = answer.encode().map_err(|_| Refusal("a name too long"))?;
+        Ok(socket::send(self.socket.as_fd(), &bytes, None)?)
     }
 
     fn describe_opened(&self, connection: Connection, info: &NameInfo, quotas: Quotas) -> Opened {
@@ -238,7 +361,7 @@ impl Session {
         let mut phase = lock(&self.phase);
         let (connection, offer) = match std::mem::replace(&mut *phase, Phase::Over) {
             Phase::Opened(connection, offer) => (connection, offer),
-            other @ (Phase::Asking | Phase::Connected(..) | Phase::Over) => {
+            other @ (Phase::Asking | Phase::Connected(..) | Phase::Member | Phase::Over) => {
                 *phase = other;
                 return Err(Refusal("memory for nothing"));
             }
@@ -249,7 +372,7 @@ impl Session {
             offer.accept(memory, ring_capacity(quotas.inbound), trust)
         });
         let link = match link {
-            Ok(link) => Arc::new(link),
+            Ok(link) => Arc::new(link.with_socket(Arc::clone(&self.socket))),
             Err(_) => {
                 drop(phase);
                 self.owner.client_closed(connection);
@@ -260,6 +383,10 @@ impl Session {
         drop(phase);
         self.count_stranger(false);
         self.set_patience(None);
+        if let Some(token) = self.token.get() {
+            // What comes from now on are rings of the doorbell, for who waits at the end.
+            self.owner.service().watch_end(*token, self.fd());
+        }
         match self.owner.attach(connection, &link) {
             Ok(()) => return Ok(()),
             Err(TooLate::Closed) => link.close(),
@@ -278,8 +405,10 @@ impl Session {
         self.set_patience(None);
         // Those that wait have a limit of their own.
         self.count_stranger(false);
-        self.owner.wait(waiter, &session, timeout);
-        Ok(())
+        match self.owner.wait(waiter, &session, timeout) {
+            true => Ok(()),
+            false => Err(Refusal("another process owns the name")),
+        }
     }
 
     fn query(&self) -> Result<(), Refusal> {
@@ -337,6 +466,10 @@ impl Source for Session {
     }
 
     fn ready(&self, readiness: Readiness) {
+        if readiness == Readiness::Readable && matches!(*lock(&self.phase), Phase::Connected(..)) {
+            // Rings of the doorbell are not for this thread.
+            return;
+        }
         let mut buffer = [0; MAX_MESSAGE];
         let received = match readiness {
             Readiness::Readable => socket::receive(self.fd(), &mut buffer),
@@ -371,6 +504,17 @@ impl Source for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.count_stranger(false);
+    }
+}
+
+/// Who the kernel says is at the other end.
+fn known(socket: &OwnedFd) -> Option<Credentials> {
+    match socket::credentials(socket.as_fd()) {
+        Ok(credentials) => Some(credentials),
+        Err(error) => {
+            tracing::warn!(%error, "a client without credentials is sent away");
+            None
+        }
     }
 }
 

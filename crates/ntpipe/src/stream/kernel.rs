@@ -18,7 +18,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::waiters::Waiters;
-use super::{PipeStream, Slot, expired, lock};
+use super::{PipeStream, ReadSide, Slot, expired, lock};
 use crate::canceller::{Blocked, Wake};
 use crate::ring::Peer;
 use crate::sys::poll::{self, Alarm, Woken};
@@ -91,6 +91,23 @@ pub(crate) fn turn(
     {
         return Ok(());
     }
+    let unread = match reads.last_mut() {
+        Some(side) if reader.is_some() => side.unread(ring_capacity(quota))?,
+        Some(_) | None => Vec::new(),
+    };
+    let room = usize::try_from(quota).unwrap_or(usize::MAX);
+    // The kernel may allow no pipe as large as the buffer was; what is in it has to fit.
+    let made = pipe::new(room.max(unread.len())).or_else(|_| pipe::new(unread.len()));
+    let (read_end, write_end) = made?;
+    let own_read = KernelEnd::new(read_end, false)?;
+    let own_write = KernelEnd::new(write_end, true)?;
+    if !unread.is_empty() {
+        let written = pipe::write(own_write.fd.as_fd(), &unread);
+        if written != Ok(Some(unread.len())) {
+            return Err(Error::NO_SYSTEM_RESOURCES);
+        }
+    }
+    // Late, for it can't be undone.
     let mut begun = HashMap::new();
     if writer.is_some()
         && let Some(side) = writes.first_mut()
@@ -105,37 +122,6 @@ pub(crate) fn turn(
                 begun.insert(id, Begun::Withdrawn);
             }
         }
-    }
-    let mut unread = Vec::new();
-    if reader.is_some()
-        && let Some(side) = reads.last_mut()
-        && let Slot::Linked(link) = side.link.clone()
-    {
-        if link.peer() == Peer::Gone {
-            side.reader.writer_gone(&*link)?;
-        }
-        // What a write that waits has not stored yet is announced too.
-        let announced = side.reader.peek(&*link, &mut [])?.available;
-        let stored = usize::try_from(announced.min(ring_capacity(quota)));
-        unread = vec![0; stored.map_err(|_| Error::NO_SYSTEM_RESOURCES)?];
-        let found = side.reader.peek(&*link, &mut unread)?.len;
-        unread.truncate(found);
-    }
-    let room = usize::try_from(quota).unwrap_or(usize::MAX);
-    // The kernel may allow no pipe as large as the buffer was; what is in it has to fit.
-    let made = pipe::new(room.max(unread.len())).or_else(|_| pipe::new(unread.len()));
-    let (read_end, write_end) = made?;
-    let own_read = KernelEnd::new(read_end, false)?;
-    let own_write = KernelEnd::new(write_end, true)?;
-    if !unread.is_empty() {
-        let written = pipe::write(own_write.fd.as_fd(), &unread);
-        if written != Ok(Some(unread.len())) {
-            return Err(Error::NO_SYSTEM_RESOURCES);
-        }
-    }
-    if writer.is_some()
-        && let Some(side) = writes.first()
-    {
         let mut calls = lock(&own_write.calls);
         for id in side.writer.pending_ids() {
             let stored = side.writer.stored(id).unwrap_or(0);
@@ -169,6 +155,30 @@ pub(crate) fn turn(
         }
     }
     Ok(())
+}
+
+impl ReadSide {
+    /// A copy of what is unread and stored: at most the ring.
+    fn unread(&mut self, ring: u64) -> Result<Vec<u8>, Error> {
+        let Slot::Linked(link) = self.link.clone() else {
+            return Ok(Vec::new());
+        };
+        if link.peer() == Peer::Gone {
+            self.reader.writer_gone(&*link)?;
+        }
+        // What a write that waits has not stored yet is announced too.
+        let announced = match self.reader.peek(&*link, &mut []) {
+            Ok(peek) => peek.available.min(ring),
+            // It has come to its end.
+            Err(error) if error == Error::BROKEN_PIPE => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let stored = usize::try_from(announced).map_err(|_| Error::NO_SYSTEM_RESOURCES)?;
+        let mut unread = vec![0; stored];
+        let found = self.reader.peek(&*link, &mut unread)?.len;
+        unread.truncate(found);
+        Ok(unread)
+    }
 }
 
 impl KernelEnd {
@@ -274,10 +284,11 @@ impl KernelEnd {
         self.in_turn(call, &blocked, deadline, || {
             if dst.is_empty() {
                 // It waits for data too, and takes none (observed 5.11).
-                return match (self.unread(), self.state()) {
-                    (0, EndState::Connected) if nowait => Err(Status::PIPE_EMPTY.error()),
-                    (0, EndState::Connected) => Ok(None),
-                    (0, _) => Err(Error::BROKEN_PIPE),
+                // The state first: a writer that goes may write before.
+                return match (self.state(), self.unread()) {
+                    (EndState::Connected, 0) if nowait => Err(Status::PIPE_EMPTY.error()),
+                    (EndState::Connected, 0) => Ok(None),
+                    (_, 0) => Err(Error::BROKEN_PIPE),
                     _ => Ok(Some(Read::default())),
                 };
             }
@@ -320,6 +331,10 @@ impl KernelEnd {
         if self.state() == EndState::Closing {
             return Err(Status::PIPE_CLOSING.error());
         }
+        if src.is_empty() {
+            // It waits for nothing, not even for its turn (observed 5.4).
+            return Ok(0);
+        }
         if nowait {
             // All or nothing, as far as the kernel does it (observed 6.3).
             let fits = u64::try_from(src.len()).unwrap_or(u64::MAX) <= self.free();
@@ -332,8 +347,11 @@ impl KernelEnd {
                 Err(errno) => Err(refused(errno, Status::PIPE_CLOSING.error())),
             };
         }
-        let call = lock(&self.calls).enter();
-        self.write_rest(src, 0, call, deadline)
+        let mut calls = lock(&self.calls);
+        let call = calls.enter();
+        let waits = !calls.is_first(call);
+        drop(calls);
+        self.write_rest(src, 0, call, waits, deadline)
     }
 
     /// Goes on with a write that had begun when the pipe turned.
@@ -345,7 +363,7 @@ impl KernelEnd {
     ) -> Result<usize, Error> {
         let begun = lock(&self.begun).remove(&id);
         match begun {
-            Some(Begun::Stored { call, len }) => self.write_rest(src, len, call, deadline),
+            Some(Begun::Stored { call, len }) => self.write_rest(src, len, call, true, deadline),
             Some(Begun::Withdrawn) if expired(deadline) => Err(Error::SEM_TIMEOUT),
             Some(Begun::Withdrawn) => Err(Error::OPERATION_ABORTED),
             // It was complete.
@@ -353,17 +371,17 @@ impl KernelEnd {
         }
     }
 
-    /// Writes from `at` on. What is given up then returns how much of it is in the pipe, unless
-    /// that is nothing.
+    /// Writes from `at` on; `has_waited` if it has had to wait already. What is given up then
+    /// returns how much of it is in the pipe, unless that is nothing.
     fn write_rest(
         self: &Arc<Self>,
         src: &[u8],
         mut at: usize,
         call: u64,
+        mut has_waited: bool,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
         let blocked = Blocked::enter(|| Arc::clone(self));
-        let mut has_waited = false;
         let result = self.in_turn(call, &blocked, deadline, || {
             while let Some(rest) = src.get(at..).filter(|rest| !rest.is_empty()) {
                 // Who had begun to wait is told otherwise (observed 5.29, 9.19).
@@ -389,12 +407,15 @@ impl KernelEnd {
         }
     }
 
-    /// Waits until everything has been read.
-    pub(super) fn flush(self: &Arc<Self>, deadline: Option<Instant>) -> Result<(), Error> {
+    /// Waits until everything has been read; `has_waited` if it has had to already.
+    pub(super) fn flush(
+        self: &Arc<Self>,
+        mut has_waited: bool,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         let blocked = Blocked::enter(|| Arc::clone(self));
         let call = lock(&self.flushes).enter();
         let (mut pause, longest) = PAUSES;
-        let mut has_waited = false;
         let last = lock(&self.calls).ids().last();
         let result = loop {
             // What waits to get into the pipe comes first.

@@ -195,7 +195,7 @@ impl ReadHalf {
         } = side;
         let mut has_moved = false;
         while let Some(call) = turns.first_mut() {
-            let filled = call.op.filled();
+            let (filled, whole) = (call.op.filled(), call.room);
             let mut handed = call.handed.take().unwrap_or_else(|| Handed {
                 from: filled,
                 bytes: std::mem::take(spare),
@@ -227,6 +227,8 @@ impl ReadHalf {
                 *spare = handed.bytes;
             }
             match result {
+                // More of the message has come since: there is room for it.
+                Ok(Poll::Ready(read)) if read.more && room < whole && now > filled => {}
                 Ok(Poll::Ready(read)) => {
                     has_moved = true;
                     turns.end_first(Ok(read));

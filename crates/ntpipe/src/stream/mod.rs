@@ -20,15 +20,25 @@ mod cancel;
 mod kernel;
 mod local;
 mod modes;
+#[cfg(feature = "tokio")]
+mod polling;
 mod query;
 mod reading;
+mod stash;
+mod tasks;
 mod waiters;
 mod writing;
 
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
+#[cfg(feature = "tokio")]
+pub(crate) use polling::{Sight, Turn, Written};
 pub(crate) use query::QueueInfo;
 use reading::try_read;
+use stash::Stash;
+pub(crate) use tasks::Tasks;
+#[cfg(feature = "tokio")]
+pub(crate) use tasks::{Cause, Ticket};
 pub(crate) use waiters::Waiters;
 
 /// What the two ends of a pipe have agreed on, as one end needs it.
@@ -61,6 +71,7 @@ pub struct PipeStream {
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condvar; 2],
+    tasks: Arc<Tasks>,
 }
 
 #[derive(Debug)]
@@ -73,6 +84,11 @@ struct ReadSide {
     arriving: Waiters,
     /// Memory to read into for those that wait.
     spare: Vec<u8>,
+    /// What a task's read has of a message whose rest was not there yet.
+    stash: Stash,
+    /// A task waits for the reply of its transaction: other tasks come behind it.
+    #[cfg(feature = "tokio")]
+    transacts: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +99,9 @@ struct WriteSide {
     waiters: Waiters,
     /// Where the peer is found if it is in this process.
     seat: Option<Arc<Seat>>,
+    /// The size of what a task could not write at once; there is room for tasks when that fits.
+    #[cfg(feature = "tokio")]
+    wanted: usize,
 }
 
 /// The connection, or why there is none.
@@ -109,6 +128,9 @@ impl PipeStream {
             turns: Waiters::default(),
             arriving: Waiters::default(),
             spare: Vec::new(),
+            stash: Stash::default(),
+            #[cfg(feature = "tokio")]
+            transacts: false,
         };
         Self {
             terms,
@@ -121,8 +143,11 @@ impl PipeStream {
                 writer: new_writer(&terms),
                 waiters: Waiters::default(),
                 seat: None,
+                #[cfg(feature = "tokio")]
+                wanted: 0,
             }),
             arrived: Default::default(),
+            tasks: Arc::default(),
         }
     }
 
@@ -135,6 +160,7 @@ impl PipeStream {
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
+        link.set_tasks(&self.tasks);
         // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
@@ -148,7 +174,13 @@ impl PipeStream {
         self.arrived.iter().for_each(Condvar::notify_all);
     }
 
-    /// Ends the connection for this end; calls that wait have been told through the link.
+    /// The tasks that wait at this end, also for a client.
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// Ends the connection for this end; calls that wait have been told through the link. Tasks are
+    /// woken by [`Tasks::wake`].
     pub(crate) fn detach(&self, state: EndState) {
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
@@ -245,6 +277,11 @@ impl ReadSide {
     fn forget_calls(&mut self) {
         self.turns.clear();
         self.arriving.clear();
+        self.stash = Stash::default();
+        #[cfg(feature = "tokio")]
+        {
+            self.transacts = false;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
 use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status};
 
 use super::local::{AMPLE, ReadCall};
+use super::stash::Resumed;
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
 use crate::canceller::Blocked;
@@ -24,6 +25,18 @@ impl PipeStream {
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.read_side_by(deadline)?;
         let mut op = Reading::default();
+        if !side.stash.is_empty()
+            && side.turns.is_empty()
+            && matches!(
+                side.link.state(),
+                Ok(EndState::Connected | EndState::Closing)
+            )
+        {
+            match side.stash.resume(dst) {
+                Resumed::Done(read) => return Ok(read),
+                Resumed::Reading(resumed) => op = resumed,
+            }
+        }
         let ReadSide {
             link,
             reader,
@@ -115,6 +128,9 @@ impl PipeStream {
             side = lock(&self.read.side);
         };
         self.leave(&mut side, turn);
+        drop(side);
+        // Tasks come behind threads.
+        self.tasks.wake();
         result
     }
 
@@ -147,6 +163,15 @@ impl PipeStream {
             return kernel.peek(dst);
         }
         let link = self.linked(&side.link, Operation::Peek)?;
+        self.peek_linked(&mut side, &link, dst)
+    }
+
+    pub(super) fn peek_linked(
+        &self,
+        side: &mut ReadSide,
+        link: &Link,
+        dst: &mut [u8],
+    ) -> Result<Peek, Error> {
         let peer = link.peer();
         match peer {
             Peer::Disconnected => return Err(self.refused(Operation::Peek, EndState::Disconnected)),
@@ -154,11 +179,11 @@ impl PipeStream {
             Peer::Connected | Peer::Gone => {}
         }
         let result = match peer {
-            Peer::Gone => side.reader.writer_gone(&*link),
+            Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
         let before = side.reader.position();
-        let result = result.and_then(|()| side.reader.peek(&*link, dst));
+        let result = result.and_then(|()| side.stash.peek(&mut side.reader, link, dst));
         if side.reader.position() != before {
             // It let go of what was withdrawn, so that there may be room for more.
             link.wake_peer(Wait::ROOM);
@@ -188,18 +213,21 @@ impl PipeStream {
             .reader
             .is_empty(&*link)
             .map_err(|error| link.poison(error))?;
-        if !is_empty || !side.turns.is_empty() {
+        if !is_empty || !side.stash.is_empty() || !side.turns.is_empty() {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
         let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
-        let written = self.write_charged(request, Charge::Uncharged, deadline);
+        // Not to another client that has come meanwhile.
+        let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
             // A reply that came before is lost with the call.
             side.turns.take_ended(turn);
             self.leave(&mut side, turn);
+            drop(side);
+            self.tasks.wake();
             return Err(error);
         }
         self.read_in_turn(side, &link, turn, reply, deadline)

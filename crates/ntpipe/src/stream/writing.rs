@@ -22,7 +22,7 @@ impl PipeStream {
         if self.is_nowait() {
             return self.write_nowait(src, deadline);
         }
-        self.write_charged(src, Charge::Charged, deadline)
+        self.write_charged(src, Charge::Charged, None, deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
@@ -63,15 +63,20 @@ impl PipeStream {
         }
     }
 
+    /// Writes, to this connection only if one is named.
     pub(super) fn write_charged(
         &self,
         src: &[u8],
         charge: Charge,
+        only: Option<&Arc<Link>>,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = self.write_side_by(deadline)?;
+        if only.is_some_and(|link| !side.link.is(link)) {
+            return Err(side.link.left());
+        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
@@ -163,6 +168,8 @@ impl PipeStream {
         if result.is_err() || side.writer.has_waiters() {
             link.wake_own();
         }
+        drop(side);
+        self.tasks.wake();
         result
     }
 
@@ -177,7 +184,7 @@ impl PipeStream {
             Slot::Arriving => return Err(Error::INTERNAL_ERROR),
             Slot::Kernel(kernel) => {
                 drop(side);
-                return kernel.flush(deadline);
+                return kernel.flush(false, deadline);
             }
         };
         match link.peer() {
@@ -212,8 +219,12 @@ impl PipeStream {
             wait_for_room(&link, rings, taken, deadline, Pace::Prompt);
             side = lock(&self.write);
             if let Some(kernel) = side.link.kernel() {
+                let ended = side.waiters.take_ended(call);
                 drop(side);
-                return kernel.flush(deadline);
+                return match ended {
+                    Some(ended) => ended.result.map(drop),
+                    None => kernel.flush(true, deadline),
+                };
             }
             if !side.link.is(&link) {
                 side.waiters.take_ended(call);
@@ -226,7 +237,7 @@ impl PipeStream {
 }
 
 /// After publishing: serves the reads that wait in this process, and wakes who waits.
-fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
+pub(super) fn tell_reader(seat: Option<&Arc<Seat>>, link: &Link) {
     if let Some(seat) = seat {
         seat.serve(link);
     }

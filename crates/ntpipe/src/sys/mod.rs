@@ -2,7 +2,11 @@
 //!
 //! Everything that the kernel refuses becomes a Win32 error here, in [`win32_from_errno`].
 
+#[cfg(feature = "tokio")]
+mod attributes;
 pub(crate) mod cpu;
+#[cfg(feature = "tokio")]
+pub(crate) mod event_loop;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod pipe;

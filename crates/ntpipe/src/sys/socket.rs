@@ -23,6 +23,10 @@ use crate::ring::Trust;
 /// Connections that the kernel keeps for a service thread that has not come to them.
 const BACKLOG: i32 = 4096;
 const ROOT: u32 = 0;
+/// What rings a doorbell; its content means nothing.
+const RING: &[u8] = b"R";
+#[cfg(feature = "tokio")]
+const RINGS_AT_ONCE: u32 = 64;
 
 /// Who is at the other end of a socket, as the kernel knows it.
 #[derive(Clone, Copy, Debug)]
@@ -175,8 +179,42 @@ pub(crate) fn send(
     }
 }
 
+/// Rings the doorbell of who holds the other end; never blocks. A full queue rings already.
+pub(crate) fn ring(socket: BorrowedFd<'_>) {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    while net::send(socket, RING, flags) == Err(Errno::INTR) {}
+}
+
+/// What [`take_rings`] has found.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rings {
+    /// There are none left.
+    Taken,
+    /// There are more than a peer sends who means well.
+    Flood,
+    /// The other end has hung up.
+    End,
+}
+
+/// Takes the rings from the socket, and whatever else a peer may have sent; never blocks.
+#[cfg(feature = "tokio")]
+pub(crate) fn take_rings(socket: BorrowedFd<'_>) -> Result<Rings, Errno> {
+    let mut ring = [0_u8; RING.len()];
+    for _ in 0..RINGS_AT_ONCE {
+        match net::recv(socket, &mut ring, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(Rings::End),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Rings::Taken),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(Rings::Flood)
+}
+
 /// Receives one datagram; `None` at the end. A datagram longer than `buffer`, or with more than
-/// one descriptor, is `MSGSIZE`: nobody who means well sends it.
+/// one descriptor, is `MSGSIZE`: nobody who means well sends it. Without room for another descriptor
+/// in this process the one that came is lost, and that is `MFILE`.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -198,6 +236,9 @@ pub(crate) fn receive(
     let fd = fds.next();
     // Alignment makes room for more than one.
     let is_cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+    if fd.is_none() && message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE);
+    }
     if fds.next().is_some() || message.flags.intersects(is_cut) {
         return Err(Errno::MSGSIZE);
     }

@@ -31,6 +31,7 @@ pub(crate) const PIPE: &str = r"\\.\pipe\test";
 /// The file names that belong to it.
 pub(crate) const SOCKET: &str = "test.pipe";
 pub(crate) const LOCK: &str = "test.lock";
+pub(crate) const HEIRS: &str = "test.heirs";
 
 /// How long a test may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -101,6 +101,11 @@ impl Raw {
         (!bytes.is_empty()).then_some((bytes, fd))
     }
 
+    /// Ends the session for both sides.
+    pub(crate) fn hang_up(&self) {
+        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both).unwrap();
+    }
+
     /// Waits until the other side has hung up.
     pub(crate) fn expect_end(&self) {
         while self.receive().is_some() {}
@@ -176,7 +181,7 @@ impl Memory {
     pub(crate) fn new(capacity: u64) -> Self {
         let memory = Self::unsealed(usize::try_from(capacity).unwrap() + RING);
         memory.set64(MAGIC, u64::from_le_bytes(*b"ntpipe\0\0"));
-        memory.set32(VERSION, 2);
+        memory.set32(VERSION, 3);
         memory.set64(CAPACITY, capacity);
         memory.set32(STATE, 1);
         memory.seal();

@@ -35,6 +35,13 @@ impl Reading {
     pub fn filled(&self) -> usize {
         self.filled
     }
+
+    /// A read that goes on with a message, in a buffer that begins with what an earlier one has
+    /// copied of it: `filled` bytes.
+    #[must_use]
+    pub fn resumed(filled: usize) -> Self {
+        Self { filled }
+    }
 }
 
 /// The reader end of a lane: cursors and the message that is half read.
@@ -189,6 +196,12 @@ impl Reader {
             self.asked = 0;
             lane.ask(0);
         }
+    }
+
+    /// What its writer has announced of the message under way, and nobody has taken.
+    #[must_use]
+    pub fn left_of_message(&self) -> u64 {
+        self.message_left
     }
 
     /// How far it has come.

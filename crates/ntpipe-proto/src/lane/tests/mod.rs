@@ -468,3 +468,47 @@ fn a_reader_never_sees_a_message_with_a_hole() {
         "{marks:?}"
     );
 }
+
+#[test]
+fn a_write_at_once_completes_or_leaves_no_trace() {
+    let mut pair = Pair::new(PipeType::Message, 10);
+    let at_once = |pair: &mut Pair, src: &[u8]| pair.writer.begin_at_once(&pair.memory, src);
+    assert_eq!(at_once(&mut pair, b"12345678"), Ok(true));
+    assert_eq!(at_once(&mut pair, b"123"), Ok(false));
+    assert!(!pair.writer.is_pending());
+    assert_eq!(at_once(&mut pair, b"12"), Ok(true));
+    assert_eq!(pair.read(20), Poll::Ready((b"12345678".to_vec(), false)));
+    assert_eq!(pair.read(20), Poll::Ready((b"12".to_vec(), false)));
+    // Behind one that is pending nothing completes at once.
+    let big = pair.pending(&[7; 11]);
+    assert!(pair.writer.is_pending());
+    assert_eq!(at_once(&mut pair, b""), Ok(false));
+    assert_eq!(pair.read(20), Poll::Ready((vec![7; 11], false)));
+    assert_eq!(pair.resume(big, &[7; 11]), Poll::Ready(()));
+    assert_eq!(at_once(&mut pair, b""), Ok(true));
+}
+
+#[test]
+fn a_read_goes_on_where_another_was_given_up() {
+    let mut pair = Pair::new(PipeType::Message, 10);
+    let sent = vec![7; 200_000];
+    let id = pair.pending(&sent);
+    let mut got = vec![0; sent.len()];
+    let mut op = Reading::default();
+    let read = |pair: &mut Pair, op: &mut Reading, got: &mut [u8]| {
+        pair.reader.read(op, &pair.memory, ReadMode::Message, got)
+    };
+    assert_eq!(read(&mut pair, &mut op, &mut got), Ok(Poll::Pending));
+    let filled = op.filled();
+    assert!(filled > 0);
+    assert_eq!(pair.reader.left_of_message(), (sent.len() - filled) as u64);
+    let mut op = Reading::resumed(filled);
+    let done = loop {
+        let _ = pair.resume(id, &sent);
+        if let Poll::Ready(read) = read(&mut pair, &mut op, &mut got).unwrap() {
+            break read;
+        }
+    };
+    assert_eq!((done.len, done.more), (sent.len(), false));
+    assert!(got == sent);
+}

@@ -169,6 +169,21 @@ impl Writer {
         })
     }
 
+    /// As [`begin`](Self::begin), but only if the write completes at once; else nothing happens.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) when the reader's cursors are impossible.
+    pub fn begin_at_once(&mut self, lane: &impl Outgoing, src: &[u8]) -> Result<bool, Error> {
+        let at_once = (src.is_empty() && self.pipe_type == PipeType::Byte)
+            || self.store_at_once(lane, src, Charge::Charged)?;
+        if at_once || !self.fits(lane, src.len())? {
+            return Ok(at_once);
+        }
+        // It fits, so that this completes it.
+        self.begin(lane, src, Charge::Charged)?;
+        Ok(true)
+    }
+
     /// Goes on with a pending write: stores what has room, and says whether it is complete.
     ///
     /// `src` must be the bytes that the write began with.
@@ -227,6 +242,12 @@ impl Writer {
     pub fn pending_ids(&self) -> impl Iterator<Item = OpId> + '_ {
         let waiting = self.pending.iter().filter(|op| op.kept.is_none());
         waiting.map(|op| op.id)
+    }
+
+    /// Whether a write is pending: others have to come behind it.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether writes or flushes wait, to whom the end of another may matter.

@@ -31,7 +31,9 @@ fn is_woken_by(ring: impl Fn(&Sleepers, &AtomicU32, &AtomicU32)) {
 #[test]
 fn the_peer_wakes_a_sleeper() {
     for _ in 0..200 {
-        is_woken_by(|_, waiting, bell| bell::ring_for(waiting, bell));
+        is_woken_by(|_, waiting, bell| {
+            bell::ring_for(waiting, bell);
+        });
     }
 }
 

@@ -1,0 +1,426 @@
+//! Reading, writing and flushing without waiting: what tasks of an event loop do.
+//!
+//! Nothing here sleeps, and nothing holds a lock for longer than a copy takes. *Pending* means that
+//! the caller is to arm the doorbell and look once more, or to have its waker among the [`Tasks`].
+//!
+//! [`Tasks`]: super::Tasks
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
+use ntpipe_proto::{Access, Direction, EndState, Error, Operation, PipeType, ReadMode};
+
+use super::writing::tell_reader;
+use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
+use crate::ring::{Link, Peer, Wait};
+
+/// What became of a write that did not have to wait.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It is complete, as far as that many bytes.
+    Done(usize),
+    /// All of it is accepted, but it is more than the peer's buffer holds: somebody has to
+    /// [`resume`](PipeStream::poll_resume) it until it is complete.
+    Begun(Arc<Link>, OpId),
+}
+
+/// The place of a transaction among the reads.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    link: Arc<Link>,
+}
+
+/// A flush of this connection.
+pub(crate) type FlushOf = (Arc<Link>, Flush);
+
+/// What both lanes of a connection looked like; when that changes, it is worth another look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    tail: u64,
+    taken: (u64, u64),
+    peer: Option<Peer>,
+}
+
+/// A byte pipe takes part of a write only if that is worth it.
+const MIN_PART: usize = 4096;
+
+impl PipeStream {
+    /// The connection, if there is one.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        match &lock(&self.read.side).link {
+            Slot::Linked(link) => Some(Arc::clone(link)),
+            Slot::Arriving | Slot::Absent(_) | Slot::Kernel(_) => None,
+        }
+    }
+
+    /// Reads what is there, in message read mode a whole message or as much of it as fits.
+    pub(crate) fn poll_read(&self, dst: &mut [u8]) -> Result<Poll<Read>, Error> {
+        self.check_process()?;
+        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = lock(&self.read.side);
+        if !side.turns.is_empty() || side.transacts {
+            return Ok(Poll::Pending);
+        }
+        self.read_now(&mut side, dst)
+    }
+
+    fn read_now(&self, side: &mut ReadSide, dst: &mut [u8]) -> Result<Poll<Read>, Error> {
+        let ReadSide {
+            link,
+            reader,
+            stash,
+            ..
+        } = side;
+        let link = match link {
+            Slot::Linked(link) => link,
+            Slot::Arriving | Slot::Absent(EndState::Listening) => return Ok(Poll::Pending),
+            Slot::Absent(state) => return Err(self.refused(Operation::Read, *state)),
+            // Only anonymous pipes turn into the kernel's, and tasks have none.
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
+        };
+        let mode = self.mode();
+        if stash.is_empty() {
+            let mut op = Reading::default();
+            let read = try_read(link, reader, &mut op, mode, dst)?;
+            if read.is_pending()
+                && let Some(taken) = dst.get(..op.filled()).filter(|taken| !taken.is_empty())
+            {
+                stash.keep(taken);
+            }
+            return Ok(read);
+        }
+        let is_over = mode == ReadMode::Byte || stash.len() >= dst.len();
+        if is_over && matches!(link.peer(), Peer::Connected | Peer::Gone) {
+            let len = stash.hand_out(dst);
+            let more = mode == ReadMode::Message;
+            return Ok(Poll::Ready(Read { len, more }));
+        }
+        let (mut op, buffer) = stash.go_on(dst.len());
+        let read = try_read(link, reader, &mut op, mode, buffer);
+        stash.set_filled(op.filled());
+        match read {
+            Ok(Poll::Pending) => Ok(Poll::Pending),
+            Ok(Poll::Ready(Read { more, .. })) => Ok(Poll::Ready(Read {
+                len: stash.hand_out(dst),
+                more,
+            })),
+            Err(error) => {
+                // The rest will never come: the message was not written.
+                *stash = super::Stash::default();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a read is worth trying: there is something, or an error to tell.
+    pub(crate) fn poll_readable(&self) -> Poll<()> {
+        let mut side = lock(&self.read.side);
+        let ReadSide {
+            link,
+            reader,
+            turns,
+            transacts,
+            ..
+        } = &mut *side;
+        let link = match link {
+            Slot::Linked(link) => link,
+            Slot::Arriving | Slot::Absent(EndState::Listening) => return Poll::Pending,
+            Slot::Absent(_) | Slot::Kernel(_) => return Poll::Ready(()),
+        };
+        if self.terms.reads.is_none() || link.peer() != Peer::Connected {
+            return Poll::Ready(());
+        }
+        // An error is found again by the read.
+        let is_empty = reader.is_empty(&**link).unwrap_or(false);
+        if is_empty || !turns.is_empty() || *transacts {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes `src` if the peer's buffer has room. A byte pipe takes the part that has room; what is
+    /// more than the buffer could ever hold is accepted if nothing else waits.
+    pub(crate) fn poll_write(&self, src: &[u8]) -> Result<Poll<Written>, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = lock(&self.write);
+        let Some(link) = self.writable_link(&side.link)? else {
+            return Ok(Poll::Pending);
+        };
+        let written = self.write_now(&mut side, &link, src);
+        if let Ok(Poll::Ready(_)) = written {
+            side.wanted = 0;
+            tell_reader(side.seat.as_ref(), &link);
+        }
+        written.map_err(|error| link.poison(error))
+    }
+
+    fn write_now(
+        &self,
+        side: &mut WriteSide,
+        link: &Arc<Link>,
+        src: &[u8],
+    ) -> Result<Poll<Written>, Error> {
+        let WriteSide { writer, wanted, .. } = side;
+        if writer.begin_at_once(&**link, src)? {
+            return Ok(Poll::Ready(Written::Done(src.len())));
+        }
+        if writer.is_pending() {
+            *wanted = 0;
+            return Ok(Poll::Pending);
+        }
+        let quota = size(self.terms.writes.unwrap_or(0).into());
+        let is_oversize = src.is_empty() || quota == 0 || src.len() > quota;
+        if self.terms.pipe_type == PipeType::Byte && quota > 0 {
+            let part = src.len().min(size(writer.free_quota(&**link)?));
+            let worth = src.len().min(quota).min(MIN_PART);
+            let some = src.get(..part).filter(|part| part.len() >= worth);
+            if let Some(some) = some
+                && writer.begin_at_once(&**link, some)?
+            {
+                return Ok(Poll::Ready(Written::Done(part)));
+            }
+            *wanted = worth;
+            return Ok(Poll::Pending);
+        }
+        if !is_oversize {
+            *wanted = src.len();
+            return Ok(Poll::Pending);
+        }
+        Ok(Poll::Ready(
+            match writer.begin(&**link, src, Charge::Charged)? {
+                Begun::Done => Written::Done(src.len()),
+                Begun::Pending(id) => Written::Begun(Arc::clone(link), id),
+            },
+        ))
+    }
+
+    /// The connection for a write; `None` before there is one.
+    fn writable_link(&self, slot: &Slot) -> Result<Option<Arc<Link>>, Error> {
+        let link = match slot {
+            Slot::Linked(link) => link,
+            Slot::Arriving | Slot::Absent(EndState::Listening) => return Ok(None),
+            Slot::Absent(state) => return Err(self.refused(Operation::Write, *state)),
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
+        };
+        match link.peer() {
+            Peer::Connected => Ok(Some(Arc::clone(link))),
+            Peer::Gone => Err(self.refused(Operation::Write, EndState::Closing)),
+            Peer::Disconnected => Err(Error::PIPE_NOT_CONNECTED),
+            Peer::Corrupt => Err(link.poison(Error::INVALID_DATA)),
+        }
+    }
+
+    /// Goes on with a write that was accepted; `src` is what it began with.
+    pub(crate) fn poll_resume(
+        &self,
+        link: &Arc<Link>,
+        id: OpId,
+        src: &[u8],
+    ) -> Poll<Result<(), Error>> {
+        let mut side = lock(&self.write);
+        if !side.link.is(link) {
+            return Poll::Ready(Err(side.link.left()));
+        }
+        let peer = link.peer();
+        let resumed = side.writer.resume(&**link, id, src);
+        tell_reader(side.seat.as_ref(), link);
+        match (resumed, peer) {
+            (Err(error), _) => Poll::Ready(Err(link.poison(error))),
+            (Ok(Poll::Ready(())), _) => Poll::Ready(Ok(())),
+            (Ok(Poll::Pending), Peer::Connected) => Poll::Pending,
+            (Ok(Poll::Pending), Peer::Gone) => Poll::Ready(Err(Error::BROKEN_PIPE)),
+            (Ok(Poll::Pending), Peer::Disconnected) => Poll::Ready(Err(Error::PIPE_NOT_CONNECTED)),
+            (Ok(Poll::Pending), Peer::Corrupt) => {
+                Poll::Ready(Err(link.poison(Error::INVALID_DATA)))
+            }
+        }
+    }
+
+    /// Takes back what the peer has not read of a write that was accepted.
+    pub(crate) fn withdraw(&self, link: &Arc<Link>, id: OpId) {
+        let mut side = lock(&self.write);
+        if side.link.is(link) {
+            // If the peer is just taking it, it may have it.
+            let withdrawn = side.writer.withdraw(&**link, id);
+            link.wake_peer(Wait::DATA);
+            if let Err(error) = withdrawn {
+                link.poison(error);
+            }
+        }
+    }
+
+    /// Whether a write is worth trying: there is room, or an error to tell.
+    pub(crate) fn poll_writable(&self) -> Poll<()> {
+        let mut side = lock(&self.write);
+        let WriteSide {
+            link,
+            writer,
+            wanted,
+            ..
+        } = &mut *side;
+        let link = match link {
+            Slot::Linked(link) => link,
+            Slot::Arriving | Slot::Absent(EndState::Listening) => return Poll::Pending,
+            Slot::Absent(_) | Slot::Kernel(_) => return Poll::Ready(()),
+        };
+        if self.terms.writes.is_none() || link.peer() != Peer::Connected {
+            return Poll::Ready(());
+        }
+        // An error is found again by the write. With a quota of 0 all is accepted, one at a time.
+        match writer.fits(&**link, (*wanted).max(1)) {
+            Ok(false) if self.terms.writes != Some(0) || writer.is_pending() => Poll::Pending,
+            Ok(_) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// `PeekNamedPipe`; pending while a client is on its way.
+    pub(crate) fn poll_peek(&self, dst: &mut [u8]) -> Result<Poll<Peek>, Error> {
+        self.check_process()?;
+        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = lock(&self.read.side);
+        if matches!(side.link, Slot::Arriving) {
+            return Ok(Poll::Pending);
+        }
+        let link = self.linked(&side.link, Operation::Peek)?;
+        Ok(Poll::Ready(self.peek_linked(&mut side, &link, dst)?))
+    }
+
+    /// Begins to wait until the peer has read everything written so far; `None` if it need not.
+    pub(crate) fn begin_flush(&self) -> Result<Poll<Option<FlushOf>>, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let mut side = lock(&self.write);
+        let link = match &side.link {
+            Slot::Linked(link) => Arc::clone(link),
+            Slot::Arriving => return Ok(Poll::Pending),
+            Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
+            Slot::Absent(state) => {
+                self.refusal(Operation::Flush, *state)?;
+                return Ok(Poll::Ready(None));
+            }
+        };
+        match link.peer() {
+            Peer::Connected => {}
+            Peer::Gone => return Ok(Poll::Ready(None)),
+            Peer::Disconnected => {
+                self.refusal(Operation::Flush, EndState::Disconnected)?;
+                return Ok(Poll::Ready(None));
+            }
+            Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        }
+        let flush = side.writer.flush();
+        Ok(Poll::Ready(Some((link, flush))))
+    }
+
+    /// Whether a flush is done; when it fails, it is over too.
+    pub(crate) fn poll_flush(&self, link: &Arc<Link>, flush: Flush) -> Poll<Result<(), Error>> {
+        let mut side = lock(&self.write);
+        if !side.link.is(link) {
+            return Poll::Ready(Err(side.link.left()));
+        }
+        let peer = link.peer();
+        let failed = match side.writer.poll_flush(&**link, flush) {
+            Ok(Poll::Ready(())) => return Poll::Ready(Ok(())),
+            Err(error) => link.poison(error),
+            Ok(Poll::Pending) => match peer {
+                Peer::Connected => return Poll::Pending,
+                Peer::Gone => Error::BROKEN_PIPE,
+                Peer::Disconnected => Error::PIPE_NOT_CONNECTED,
+                Peer::Corrupt => link.poison(Error::INVALID_DATA),
+            },
+        };
+        side.writer.forget_flush(flush);
+        Poll::Ready(Err(failed))
+    }
+
+    /// Gives a flush up.
+    pub(crate) fn forget_flush(&self, link: &Arc<Link>, flush: Flush) {
+        let mut side = lock(&self.write);
+        if side.link.is(link) {
+            side.writer.forget_flush(flush);
+        }
+    }
+
+    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
+    pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
+        self.check_process()?;
+        // A pipe of one direction has no end with both rights: there it is the state's fault.
+        if self.terms.direction == Direction::Duplex {
+            self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
+        }
+        if matches!(lock(&self.read.side).link, Slot::Arriving) {
+            return Ok(Poll::Pending);
+        }
+        self.check(Operation::Transact)?;
+        let duplex = self.terms.reads.is_some() && self.terms.writes.is_some();
+        if !duplex || self.mode() != ReadMode::Message {
+            return Err(Error::BAD_PIPE);
+        }
+        let mut write = lock(&self.write);
+        let mut read = lock(&self.read.side);
+        let link = self.linked(&read.link, Operation::Transact)?;
+        let is_empty = read.reader.is_empty(&*link);
+        let is_empty = is_empty.map_err(|error| link.poison(error))?;
+        if !is_empty || !read.stash.is_empty() || !read.turns.is_empty() || read.transacts {
+            return Err(Error::PIPE_BUSY);
+        }
+        if self.writable_link(&write.link)?.is_none() {
+            return Ok(Poll::Pending);
+        }
+        let begun = write.writer.begin(&*link, request, Charge::Uncharged);
+        let begun = begun.map_err(|error| link.poison(error))?;
+        read.transacts = true;
+        // Whom this serves reads at the other end.
+        drop(read);
+        tell_reader(write.seat.as_ref(), &link);
+        let written = match begun {
+            Begun::Done => Written::Done(request.len()),
+            Begun::Pending(id) => Written::Begun(Arc::clone(&link), id),
+        };
+        Ok(Poll::Ready((Turn { link }, written)))
+    }
+
+    /// The reply of a transaction.
+    pub(crate) fn poll_reply(&self, turn: &Turn, reply: &mut [u8]) -> Result<Poll<Read>, Error> {
+        let mut side = lock(&self.read.side);
+        if !side.link.is(&turn.link) {
+            return Err(side.link.left());
+        }
+        self.read_now(&mut side, reply)
+    }
+
+    /// A transaction is over.
+    pub(crate) fn end_transaction(&self, turn: &Turn) {
+        let mut side = lock(&self.read.side);
+        if side.link.is(&turn.link) {
+            side.transacts = false;
+        }
+        drop(side);
+        self.tasks.wake();
+    }
+
+    /// What there is to be seen now.
+    pub(crate) fn sight(&self) -> Sight {
+        let Some(link) = self.link() else {
+            return Sight {
+                tail: 0,
+                taken: (0, 0),
+                peer: None,
+            };
+        };
+        // The peer first: what it had written before it went is seen then.
+        let peer = Some(link.peer());
+        let taken = Outgoing::taken(&*link);
+        Sight {
+            tail: Incoming::tail(&*link).0,
+            taken: (taken.head.0, taken.consumed),
+            peer,
+        }
+    }
+}
+
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}

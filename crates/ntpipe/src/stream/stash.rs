@@ -1,0 +1,111 @@
+//! The beginning of a message that a task's read took while the rest was not there yet.
+//!
+//! A task may give its read up at any time, and the next one may have another buffer: what was
+//! taken waits here, so that nothing is lost.
+
+use ntpipe_proto::Error;
+use ntpipe_proto::lane::{Peek, Read, Reader, Reading};
+
+use crate::ring::Link;
+
+/// Bytes that were taken and not yet handed out.
+#[derive(Debug, Default)]
+pub(super) struct Stash {
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+/// How a read begins that finds something here.
+#[derive(Debug)]
+pub(super) enum Resumed {
+    /// It is over already: there is more than its buffer holds.
+    Done(Read),
+    /// It goes on behind what it has got.
+    Reading(Reading),
+}
+
+impl Stash {
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// What a peek finds: this before what is in the lane.
+    pub(super) fn peek(
+        &self,
+        reader: &mut Reader,
+        link: &Link,
+        dst: &mut [u8],
+    ) -> Result<Peek, Error> {
+        if self.is_empty() {
+            return reader.peek(link, dst);
+        }
+        let len = self.filled.min(dst.len());
+        let (own, rest) = dst.split_at_mut(len);
+        own.copy_from_slice(self.buffer.get(..len).unwrap_or_default());
+        let mut peek = match reader.peek(link, rest) {
+            // What is here is not lost with the writer.
+            Err(error) if error == Error::BROKEN_PIPE => Peek::default(),
+            found => found?,
+        };
+        let kept = self.filled - len;
+        peek.len += len;
+        peek.available += u64::try_from(self.filled).unwrap_or(u64::MAX);
+        if peek.messages == 0 {
+            // None of the rest is in the lane at the moment.
+            peek.messages = 1;
+            peek.left = reader.left_of_message();
+        }
+        peek.left += u64::try_from(kept).unwrap_or(u64::MAX);
+        Ok(peek)
+    }
+
+    /// Hands everything to a read that can wait for the rest.
+    pub(super) fn resume(&mut self, dst: &mut [u8]) -> Resumed {
+        let len = self.hand_out(dst);
+        if len == dst.len() {
+            return Resumed::Done(Read { len, more: true });
+        }
+        Resumed::Reading(Reading::resumed(len))
+    }
+
+    /// Copies the beginning out, and forgets it.
+    pub(super) fn hand_out(&mut self, dst: &mut [u8]) -> usize {
+        let len = self.filled.min(dst.len());
+        if let (Some(from), Some(to)) = (self.buffer.get(..len), dst.get_mut(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.buffer.copy_within(len..self.filled, 0);
+        self.filled -= len;
+        if self.filled == 0 {
+            self.buffer = Vec::new();
+        }
+        len
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Stash {
+    /// Keeps what a read has taken that can't wait for the rest.
+    pub(super) fn keep(&mut self, taken: &[u8]) {
+        self.buffer = taken.to_vec();
+        self.filled = taken.len();
+    }
+
+    /// A buffer of `len` bytes for a read that goes on here, and how it goes on. Say afterwards
+    /// with [`set_filled`](Self::set_filled) how far it came.
+    pub(super) fn go_on(&mut self, len: usize) -> (Reading, &mut [u8]) {
+        if self.buffer.len() < len {
+            self.buffer.resize(len, 0);
+        }
+        let buffer = self.buffer.get_mut(..len).unwrap_or_default();
+        (Reading::resumed(self.filled), buffer)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.filled
+    }
+
+    pub(super) fn set_filled(&mut self, filled: usize) {
+        self.filled = filled;
+    }
+}

@@ -1,0 +1,100 @@
+//! The tasks of this process that wait at an end: what event loops have instead of sleepers.
+
+use std::sync::Mutex;
+use std::task::Waker;
+
+use super::lock;
+
+/// Who waits at an end without a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    #[cfg(feature = "tokio")]
+    next: u64,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    #[cfg(feature = "tokio")]
+    ticket: Ticket,
+    #[cfg(feature = "tokio")]
+    cause: Cause,
+    waker: Waker,
+}
+
+/// What a task waits for.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Something to read.
+    Data,
+    /// The peer has read.
+    Room,
+    /// The peer has written or read.
+    Either,
+    /// A client.
+    Client,
+}
+
+/// A task's place among those that wait.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+impl Tasks {
+    /// Wakes them all: they look for themselves. Call it after the change, and with no lock that a
+    /// waker might need: it may drop its task, and with that an end.
+    pub(crate) fn wake(&self) {
+        let entries = std::mem::take(&mut lock(&self.waiting).entries);
+        for entry in entries {
+            entry.waker.wake();
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Tasks {
+    /// A task waits; look once more after this. It has at most one place, whose waker is the last.
+    pub(crate) fn wait(&self, ticket: &mut Option<Ticket>, cause: Cause, waker: &Waker) {
+        let mut waiting = lock(&self.waiting);
+        let known = *ticket;
+        if let Some(entry) = (waiting.entries.iter_mut()).find(|entry| Some(entry.ticket) == known)
+        {
+            entry.cause = cause;
+            entry.waker.clone_from(waker);
+            return;
+        }
+        let taken = known.unwrap_or(Ticket(waiting.next));
+        if known.is_none() {
+            waiting.next += 1;
+            *ticket = Some(taken);
+        }
+        waiting.entries.push(Entry {
+            ticket: taken,
+            cause,
+            waker: waker.clone(),
+        });
+    }
+
+    /// A task waits no longer. `idle` is called for `Data` and `Room` if nobody else waits for it,
+    /// while nobody can begin to.
+    pub(crate) fn leave(&self, ticket: Ticket, idle: impl Fn(Cause)) {
+        let mut waiting = lock(&self.waiting);
+        let at = waiting.entries.iter().position(|e| e.ticket == ticket);
+        let left = at.map(|at| waiting.entries.swap_remove(at));
+        for cause in [Cause::Data, Cause::Room] {
+            let waits = |entry: &Entry| entry.cause == cause || entry.cause == Cause::Either;
+            if !waiting.entries.iter().any(waits) {
+                idle(cause);
+            }
+        }
+        drop(waiting);
+        // A waker may drop its task.
+        drop(left);
+    }
+}

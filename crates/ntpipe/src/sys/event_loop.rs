@@ -1,0 +1,37 @@
+//! Sockets that a tokio runtime watches.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+
+/// A socket that stays open, and the same, while it is watched.
+#[derive(Debug)]
+pub(crate) struct Socket(Arc<OwnedFd>);
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Has the runtime that this is called in tell when the socket can be received from.
+///
+/// # Errors
+/// `AlreadyExists` if it watches this very descriptor already.
+pub(crate) fn watch(socket: &Arc<OwnedFd>) -> io::Result<AsyncFd<Socket>> {
+    let socket = Socket(Arc::clone(socket));
+    // SAFETY: the `Arc` keeps the descriptor open for as long as the `AsyncFd` owns it; nobody
+    // replaces what is in an `Arc`, so that it is always the same one.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(watched?)
+}

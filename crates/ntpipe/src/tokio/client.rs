@@ -1,0 +1,170 @@
+//! The client end for tasks.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use bytes::BufMut;
+use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitTimeout};
+
+use super::end::{End, Slot};
+use super::listener::until;
+use super::operations::{cause_of, first, first_mut};
+use super::surface::surface;
+use crate::options::{PipeInfo, PipeMode};
+use crate::pipe::{PeekInfo, ReadInfo};
+use crate::service::waiting::Waiting;
+use crate::stream::Cause;
+
+/// The client end of one instance of a named pipe.
+///
+/// [`ClientOptions::open`] makes one. Dropping it closes the end: what was written stays readable
+/// for the server.
+pub struct NamedPipeClient {
+    pub(super) end: Arc<End<crate::NamedPipeClient>>,
+}
+
+surface!(NamedPipeClient, crate::NamedPipeClient);
+
+impl fmt::Debug for NamedPipeClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.end.pipe.fmt(f)
+    }
+}
+
+/// How to open a named pipe: tokio's names, meanings and defaults.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    options: crate::ClientOptions,
+    security_qos_flags: u32,
+}
+
+/// Quality of service was asked for (`SECURITY_SQOS_PRESENT`).
+const SQOS_PRESENT: u32 = 0x0010_0000;
+/// The server may learn who the client is, and no more (`SECURITY_IDENTIFICATION`).
+const IDENTIFICATION: u32 = 0x0001_0000;
+
+impl ClientOptions {
+    /// For reading and writing, in byte read mode.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            options: crate::ClientOptions::new(),
+            security_qos_flags: IDENTIFICATION | SQOS_PRESENT,
+        }
+    }
+
+    /// Whether to read.
+    pub fn read(&mut self, allowed: bool) -> &mut Self {
+        self.options.read(allowed);
+        self
+    }
+
+    /// Whether to write.
+    pub fn write(&mut self, allowed: bool) -> &mut Self {
+        self.options.write(allowed);
+        self
+    }
+
+    /// What the server may do in the client's name. There is no impersonation yet: it changes
+    /// nothing.
+    pub fn security_qos_flags(&mut self, flags: u32) -> &mut Self {
+        self.security_qos_flags = flags | SQOS_PRESENT;
+        self
+    }
+
+    /// The read mode to set after opening; message mode needs a message pipe.
+    pub fn pipe_mode(&mut self, pipe_mode: PipeMode) -> &mut Self {
+        self.options.pipe_mode(pipe_mode);
+        self
+    }
+
+    /// Opens the pipe: connects to the instance that has listened longest; never waits for one.
+    ///
+    /// It asks the owner of the name and waits for the answer, which mostly takes some microseconds;
+    /// as on Windows that is no point at which other tasks can run. If the owner is stopped it takes
+    /// up to 5 seconds.
+    ///
+    /// # Errors
+    /// Those of the blocking [`open`](crate::ClientOptions::open); outside of a runtime.
+    #[doc(alias = "CreateFile")]
+    pub fn open(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeClient> {
+        // Without a runtime no server must see a client for a moment.
+        ::tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        NamedPipeClient::from_blocking(self.options.open(addr)?)
+    }
+
+    /// As [`open`](Self::open), waiting up to `timeout` for an instance while all are taken;
+    /// [`Duration::MAX`] is for ever. Other tasks run meanwhile. The owner of the name tells when
+    /// there is one: nothing looks again and again.
+    ///
+    /// # Cancel safety
+    /// No instance is taken unless it is returned.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `ERROR_SEM_TIMEOUT` (121) when the time is up.
+    #[doc(alias = "WaitNamedPipe")]
+    pub async fn open_wait(
+        &self,
+        addr: impl AsRef<OsStr>,
+        timeout: Duration,
+    ) -> io::Result<NamedPipeClient> {
+        let name = PipeName::from_os_str(addr.as_ref())?;
+        let deadline = Instant::now().checked_add(timeout);
+        let mut vain: u32 = 0;
+        loop {
+            match self.open(&addr) {
+                Err(error) if error.win32_code() == Some(Error::PIPE_BUSY.code()) => {}
+                done => return done,
+            }
+            // What a wait finds is not reserved: another client may be faster (reference 1.5).
+            let timeout = deadline.map_or(WaitTimeout::Forever, |at| {
+                WaitTimeout::After(at.saturating_duration_since(Instant::now()))
+            });
+            let waiting = Waiting::begin(&name, timeout)?;
+            match until(waiting.tasks(), || waiting.poll()).await {
+                // Another process may go on with the name: the open above knows.
+                Err(error) if error == Error::FILE_NOT_FOUND && vain < MAX_VAIN => vain += 1,
+                waited => waited?,
+            }
+        }
+    }
+}
+
+/// How often in all a wait may find its owner gone.
+const MAX_VAIN: u32 = 1000;
+
+/// Opens a message pipe, waiting for an instance if need be, has one transaction and closes it.
+///
+/// `timeout` is for the instance, not for the reply. The rest of a reply that is longer than `reply`
+/// is lost.
+///
+/// # Cancel safety
+/// If it is given up the server may have got the request.
+///
+/// # Errors
+/// Those of [`ClientOptions::open_wait`] and [`NamedPipeClient::transact`];
+/// `ERROR_INVALID_PARAMETER` (87): the pipe is not of message type.
+#[doc(alias = "CallNamedPipe")]
+pub async fn call(
+    addr: impl AsRef<OsStr>,
+    request: &[u8],
+    reply: &mut [u8],
+    timeout: Duration,
+) -> io::Result<ReadInfo> {
+    let mut options = ClientOptions::new();
+    options.pipe_mode(PipeMode::Message);
+    let client = options.open_wait(addr, timeout).await?;
+    client.transact(request, reply).await
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

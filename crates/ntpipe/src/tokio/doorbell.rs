@@ -1,0 +1,115 @@
+//! What wakes the tasks of one end: the peer's rings, through the runtime.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::runtime::Handle;
+
+use crate::ring::Link;
+use crate::stream::{Tasks, lock};
+use crate::sys::event_loop::{self, Socket};
+use crate::sys::socket::{Rings, take_rings};
+
+/// The doorbell of one end, whatever connection it has.
+#[derive(Debug)]
+pub(super) struct Doorbell {
+    runtime: Handle,
+    watched: Mutex<Option<Watched>>,
+    tasks: Arc<Tasks>,
+    /// Wakes all tasks.
+    waker: Waker,
+}
+
+/// The socket of a connection, once a task has had to wait.
+#[derive(Debug)]
+struct Watched {
+    link: Arc<Link>,
+    socket: AsyncFd<Socket>,
+}
+
+struct WakeAll(Arc<Tasks>);
+
+impl Wake for WakeAll {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+impl Doorbell {
+    /// The doorbell of an end that belongs to the runtime that this is called in.
+    ///
+    /// # Errors
+    /// Without a runtime.
+    pub(super) fn new(tasks: &Arc<Tasks>) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        Ok(Self {
+            runtime,
+            watched: Mutex::new(None),
+            tasks: Arc::clone(tasks),
+            waker: Waker::from(Arc::new(WakeAll(Arc::clone(tasks)))),
+        })
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Sees to it that a ring from now on wakes the tasks: those that are among them already. What
+    /// has rung before is forgotten: look once more after this.
+    ///
+    /// The peer's end is not for this to notice: the service thread does, and wakes the tasks.
+    pub(super) fn watch(&self, link: &Arc<Link>) -> io::Result<()> {
+        let Some(socket) = link.socket() else {
+            return Ok(());
+        };
+        let mut slot = lock(&self.watched);
+        let known = slot.take().filter(|known| Arc::ptr_eq(&known.link, link));
+        let watched = match known {
+            Some(watched) => slot.insert(watched),
+            None => slot.insert(self.register(link, socket)?),
+        };
+        let mut cx = Context::from_waker(&self.waker);
+        let mut is_flood = false;
+        while let Poll::Ready(guard) = watched.socket.poll_read_ready(&mut cx) {
+            let mut guard = guard?;
+            match take_rings(socket.as_fd())? {
+                Rings::Taken => guard.clear_ready(),
+                Rings::End => break,
+                Rings::Flood => {
+                    is_flood = true;
+                    break;
+                }
+            }
+        }
+        drop(slot);
+        if is_flood {
+            // Others have their turn before the rest.
+            self.tasks.wake();
+        }
+        Ok(())
+    }
+
+    /// The connection is over.
+    pub(super) fn forget(&self) {
+        let watched = lock(&self.watched).take();
+        drop(watched);
+    }
+
+    fn register(&self, link: &Arc<Link>, socket: &Arc<OwnedFd>) -> io::Result<Watched> {
+        let _runtime = self.runtime.enter();
+        let socket = match event_loop::watch(socket) {
+            // Another handle for the same end is watched by the same runtime.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                event_loop::watch(&Arc::new(socket.try_clone()?))?
+            }
+            registered => registered?,
+        };
+        Ok(Watched {
+            link: Arc::clone(link),
+            socket,
+        })
+    }
+}

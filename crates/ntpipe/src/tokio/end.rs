@@ -1,0 +1,373 @@
+//! One end of a pipe as tasks use it: how they wait, and what they wait for.
+
+use std::future::poll_fn;
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use ::tokio::io::{Interest, Ready};
+use ::tokio::task::coop;
+use ntpipe_proto::Error;
+use ntpipe_proto::lane::OpId;
+
+use super::doorbell::Doorbell;
+use super::patience::{Looking, Patience};
+use crate::pipe::ReadInfo;
+use crate::ring::{Link, Peer, Wait};
+use crate::stream::{Cause, PipeStream, Sight, Ticket, Written, lock};
+
+/// What holds an end open.
+pub(super) trait Holder: Deref<Target = PipeStream> + Send + Sync + 'static {}
+
+impl<T: Deref<Target = PipeStream> + Send + Sync + 'static> Holder for T {}
+
+/// An end, and how its tasks wait.
+#[derive(Debug)]
+pub(super) struct End<H: Holder> {
+    pub(super) pipe: H,
+    doorbell: Doorbell,
+    reading: Patience,
+    writing: Patience,
+    /// The waits of the methods that poll: `AsyncRead`, `AsyncWrite` and the readiness.
+    slots: [Mutex<Waiter>; 4],
+    /// What was to be seen when an operation of the user's found nothing.
+    blocked_reading: Blocked,
+    blocked_writing: Blocked,
+}
+
+/// A wait of one task.
+#[derive(Debug, Default)]
+pub(super) struct Waiter {
+    ticket: Option<Ticket>,
+    is_waiting: bool,
+    looking: Looking,
+}
+
+/// A wait that ends with its future.
+struct Waiting<'a, H: Holder> {
+    end: &'a End<H>,
+    waiter: Waiter,
+}
+
+#[derive(Debug, Default)]
+struct Blocked {
+    is_set: AtomicBool,
+    sight: Mutex<Option<Sight>>,
+}
+
+/// Whose wait is in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    Read,
+    ReadReady,
+    Write,
+    WriteReady,
+}
+
+impl<H: Holder> End<H> {
+    pub(super) fn new(pipe: H) -> io::Result<Self> {
+        Ok(Self {
+            doorbell: Doorbell::new(pipe.tasks())?,
+            pipe,
+            reading: Patience::default(),
+            writing: Patience::default(),
+            slots: Default::default(),
+            blocked_reading: Blocked::default(),
+            blocked_writing: Blocked::default(),
+        })
+    }
+
+    /// The connection is over; the next one has another socket.
+    pub(super) fn forget(&self) {
+        self.doorbell.forget();
+    }
+
+    /// Waits until `attempt` is ready. Giving up the wait changes nothing but what `attempt` did.
+    pub(super) async fn wait<T>(
+        &self,
+        cause: Cause,
+        mut attempt: impl FnMut() -> Poll<T>,
+    ) -> io::Result<T> {
+        let mut waiting = Waiting {
+            end: self,
+            waiter: Waiter::default(),
+        };
+        poll_fn(|cx| self.poll(cx, &mut waiting.waiter, cause, &mut attempt)).await
+    }
+
+    /// As [`wait`](Self::wait), for a task that has a slot: the last one that polls is woken.
+    pub(super) fn poll_slot<T>(
+        &self,
+        cx: &mut Context<'_>,
+        slot: Slot,
+        attempt: impl FnMut() -> Poll<T>,
+    ) -> Poll<io::Result<T>> {
+        let [read, read_ready, write, write_ready] = &self.slots;
+        let (waiter, cause) = match slot {
+            Slot::Read => (read, Cause::Data),
+            Slot::ReadReady => (read_ready, Cause::Data),
+            Slot::Write => (write, Cause::Room),
+            Slot::WriteReady => (write_ready, Cause::Room),
+        };
+        self.poll(cx, &mut lock(waiter), cause, attempt)
+    }
+
+    fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        waiter: &mut Waiter,
+        cause: Cause,
+        mut attempt: impl FnMut() -> Poll<T>,
+    ) -> Poll<io::Result<T>> {
+        let budget = ready!(coop::poll_proceed(cx));
+        if let Poll::Ready(done) = attempt() {
+            budget.made_progress();
+            self.patience(cause).found(&mut waiter.looking);
+            self.leave(waiter);
+            return Poll::Ready(Ok(done));
+        }
+        if cause != Cause::Client && self.patience(cause).goes_on(&mut waiter.looking) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // First among the tasks, then the doorbell: a ring that it forgets has woken this one.
+        self.pipe
+            .tasks()
+            .wait(&mut waiter.ticket, cause, cx.waker());
+        waiter.is_waiting = true;
+        if let Some(link) = self.pipe.link()
+            && cause != Cause::Client
+        {
+            if let Err(error) = self.doorbell.watch(&link) {
+                self.leave(waiter);
+                return Poll::Ready(Err(error));
+            }
+            for wait in waits_of(cause) {
+                link.arm(*wait);
+            }
+        }
+        let looked = attempt();
+        if looked.is_ready() {
+            budget.made_progress();
+            self.leave(waiter);
+            waiter.looking = Looking::default();
+        }
+        looked.map(Ok)
+    }
+
+    fn patience(&self, cause: Cause) -> &Patience {
+        match cause {
+            Cause::Room => &self.writing,
+            Cause::Data | Cause::Either | Cause::Client => &self.reading,
+        }
+    }
+
+    /// The wait is over, or given up.
+    fn leave(&self, waiter: &mut Waiter) {
+        if !std::mem::take(&mut waiter.is_waiting) {
+            return;
+        }
+        if let Some(ticket) = waiter.ticket {
+            let link = self.pipe.link();
+            self.pipe.tasks().leave(ticket, |cause| {
+                for wait in waits_of(cause) {
+                    if let Some(link) = &link {
+                        link.disarm(*wait);
+                    }
+                }
+            });
+        }
+    }
+
+    /// Reads without waiting.
+    pub(super) fn try_read(&self, dst: &mut [u8]) -> Poll<Result<ReadInfo, Error>> {
+        let read = turned(self.pipe.poll_read(dst));
+        if read.is_ready() {
+            self.blocked_reading.clear();
+        }
+        read
+    }
+
+    /// Writes without waiting. What was accepted and is more than the peer's buffer holds goes on in
+    /// a task of the runtime, which keeps the end open until the peer has read enough of it.
+    pub(super) fn try_write(self: &Arc<Self>, src: &[u8]) -> Poll<Result<usize, Error>> {
+        let written = ready!(turned(self.pipe.poll_write(src)));
+        self.blocked_writing.clear();
+        Poll::Ready(written.map(|written| self.accept(written, src)))
+    }
+
+    /// How many bytes of `src` were written; the rest is seen to.
+    pub(super) fn accept(self: &Arc<Self>, written: Written, src: &[u8]) -> usize {
+        match written {
+            Written::Done(len) => len,
+            Written::Begun(link, id) => {
+                let rest = Rest {
+                    end: Arc::clone(self),
+                    link,
+                    id,
+                    src: src.to_vec(),
+                    is_over: false,
+                };
+                self.doorbell.runtime().spawn(rest.finish());
+                src.len()
+            }
+        }
+    }
+
+    /// Whether it is worth reading or writing, as an interest asks.
+    pub(super) fn poll_ready(&self, interest: Interest) -> Poll<Ready> {
+        let mut found = Ready::EMPTY;
+        let is_over = self
+            .pipe
+            .link()
+            .is_some_and(|link| link.peer() != Peer::Connected);
+        if interest.is_readable() && self.poll_readable().is_ready() {
+            found |= Ready::READABLE;
+            if is_over {
+                found |= Ready::READ_CLOSED;
+            }
+        }
+        if interest.is_writable() && self.poll_writable().is_ready() {
+            found |= Ready::WRITABLE;
+            if is_over {
+                found |= Ready::WRITE_CLOSED;
+            }
+        }
+        match found.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(found),
+        }
+    }
+
+    pub(super) fn poll_readable(&self) -> Poll<()> {
+        match self.blocked_reading.is_still(&self.pipe) {
+            true => Poll::Pending,
+            false => self.pipe.poll_readable(),
+        }
+    }
+
+    pub(super) fn poll_writable(&self) -> Poll<()> {
+        match self.blocked_writing.is_still(&self.pipe) {
+            true => Poll::Pending,
+            false => self.pipe.poll_writable(),
+        }
+    }
+
+    /// An operation of the user's, if it is worth trying. One that finds nothing is not worth it
+    /// again until the peer has moved.
+    pub(super) fn try_io<R>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        if self.poll_ready(interest).is_pending() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let sight = self.pipe.sight();
+        let result = operation();
+        if let Err(error) = &result
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            if interest.is_readable() {
+                self.blocked_reading.set(sight);
+            }
+            if interest.is_writable() {
+                self.blocked_writing.set(sight);
+            }
+        }
+        result
+    }
+}
+
+impl Blocked {
+    fn set(&self, sight: Sight) {
+        *lock(&self.sight) = Some(sight);
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    fn clear(&self) {
+        if self.is_set.load(Ordering::Relaxed) {
+            self.is_set.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether nothing has happened since.
+    fn is_still(&self, pipe: &PipeStream) -> bool {
+        if !self.is_set.load(Ordering::Acquire) {
+            return false;
+        }
+        let is_still = *lock(&self.sight) == Some(pipe.sight());
+        if !is_still {
+            self.clear();
+        }
+        is_still
+    }
+}
+
+impl<H: Holder> Drop for End<H> {
+    fn drop(&mut self) {
+        // The pipe may live on without a runtime.
+        for slot in &self.slots {
+            self.leave(&mut lock(slot));
+        }
+    }
+}
+
+impl<H: Holder> Drop for Waiting<'_, H> {
+    fn drop(&mut self) {
+        self.end.leave(&mut self.waiter);
+    }
+}
+
+/// A write that was accepted and has to be seen to.
+struct Rest<H: Holder> {
+    end: Arc<End<H>>,
+    link: Arc<Link>,
+    id: OpId,
+    src: Vec<u8>,
+    is_over: bool,
+}
+
+impl<H: Holder> Rest<H> {
+    async fn finish(mut self) {
+        let attempt = || self.end.pipe.poll_resume(&self.link, self.id, &self.src);
+        if let Ok(result) = self.end.wait(Cause::Room, attempt).await {
+            self.is_over = true;
+            if let Err(error) = result {
+                // The next write of this end says so too.
+                tracing::debug!(%error, "a write that was accepted has failed");
+            }
+        }
+    }
+}
+
+impl<H: Holder> Drop for Rest<H> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // The runtime is gone.
+            self.end.pipe.withdraw(&self.link, self.id);
+        }
+        // Others may have waited for this.
+        self.end.pipe.tasks().wake();
+    }
+}
+
+fn waits_of(cause: Cause) -> &'static [Wait] {
+    match cause {
+        Cause::Data => &[Wait::DATA],
+        Cause::Room => &[Wait::ROOM],
+        Cause::Either => &[Wait::DATA, Wait::ROOM],
+        Cause::Client => &[],
+    }
+}
+
+/// An answer that may be pending as a poll.
+pub(super) fn turned<T>(result: Result<Poll<T>, Error>) -> Poll<Result<T, Error>> {
+    match result {
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
+    }
+}

@@ -1,0 +1,174 @@
+//! What tasks do with an end: reading, writing, transactions, flushing.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use ::tokio::io::{Interest, ReadBuf};
+use bytes::BufMut;
+use ntpipe_proto::Error;
+use ntpipe_proto::lane::Flush;
+
+use super::end::{End, Holder, Slot, turned};
+use crate::pipe::{PeekInfo, ReadInfo};
+use crate::ring::Link;
+use crate::stream::{Cause, Turn};
+
+impl<H: Holder> End<H> {
+    pub(super) async fn read_message(&self, buf: &mut [u8]) -> io::Result<ReadInfo> {
+        Ok(self.wait(Cause::Data, || self.try_read(buf)).await??)
+    }
+
+    pub(super) async fn write_message(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
+        Ok(self.wait(Cause::Room, || self.try_write(buf)).await??)
+    }
+
+    pub(super) async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
+        let peek = || turned(self.pipe.poll_peek(buf));
+        Ok(self.wait(Cause::Client, peek).await??)
+    }
+
+    pub(super) async fn transact(
+        self: &Arc<Self>,
+        request: &[u8],
+        reply: &mut [u8],
+    ) -> io::Result<ReadInfo> {
+        let ask = || turned(self.pipe.poll_request(request));
+        let (turn, written) = self.wait(Cause::Client, ask).await??;
+        let turn = Transaction { end: self, turn };
+        self.accept(written, request);
+        let read = || turned(self.pipe.poll_reply(&turn.turn, reply));
+        Ok(self.wait(Cause::Data, read).await??)
+    }
+
+    pub(super) async fn flush_until_read(&self) -> io::Result<()> {
+        let begin = || turned(self.pipe.begin_flush());
+        let Some((link, flush)) = self.wait(Cause::Client, begin).await?? else {
+            return Ok(());
+        };
+        let mut flushing = Flushing {
+            end: self,
+            link,
+            flush: Some(flush),
+        };
+        let poll = || self.pipe.poll_flush(&flushing.link, flush);
+        let result = self.wait(Cause::Room, poll).await?;
+        flushing.flush = None;
+        Ok(result?)
+    }
+
+    pub(super) fn try_read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        end_of_stream(now(self.try_read(buf))?)
+    }
+
+    pub(super) fn try_read_buf(&self, buf: &mut impl BufMut) -> io::Result<usize> {
+        let chunk = buf.chunk_mut();
+        // What is not initialized can't be lent to a read without unsafe code.
+        let mut scratch = vec![0; chunk.len().min(SCRATCH)];
+        let len = self.try_read_now(&mut scratch)?;
+        buf.put_slice(scratch.get(..len).unwrap_or_default());
+        Ok(len)
+    }
+
+    pub(super) fn try_write_now(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
+        Ok(now(self.try_write(buf))??)
+    }
+
+    pub(super) async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut operation: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let attempt = || match self.try_io(interest, &mut operation) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            done => Poll::Ready(done),
+        };
+        self.wait(cause_of(interest), attempt).await?
+    }
+
+    pub(super) fn poll_read_buf(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let unfilled = buf.initialize_unfilled();
+        let read = ready!(self.poll_slot(cx, Slot::Read, || self.try_read(unfilled)))?;
+        buf.advance(end_of_stream(read)?);
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_write(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_slot(cx, Slot::Write, || self.try_write(buf)))?;
+        Poll::Ready(Ok(written?))
+    }
+}
+
+/// A transaction under way; its turn ends with it.
+struct Transaction<'a, H: Holder> {
+    end: &'a End<H>,
+    turn: Turn,
+}
+
+impl<H: Holder> Drop for Transaction<'_, H> {
+    fn drop(&mut self) {
+        self.end.pipe.end_transaction(&self.turn);
+    }
+}
+
+/// A flush under way.
+struct Flushing<'a, H: Holder> {
+    end: &'a End<H>,
+    link: Arc<Link>,
+    flush: Option<Flush>,
+}
+
+impl<H: Holder> Drop for Flushing<'_, H> {
+    fn drop(&mut self) {
+        if let Some(flush) = self.flush {
+            self.end.pipe.forget_flush(&self.link, flush);
+        }
+    }
+}
+
+/// How much is read at a time into a buffer that may be larger.
+const SCRATCH: usize = 64 * 1024;
+
+pub(super) fn cause_of(interest: Interest) -> Cause {
+    match (interest.is_readable(), interest.is_writable()) {
+        (true, false) => Cause::Data,
+        (false, true) => Cause::Room,
+        (true, true) | (false, false) => Cause::Either,
+    }
+}
+
+/// The first buffer that has room: what vectored calls use, as on Windows.
+pub(super) fn first_mut<'a>(bufs: &'a mut [io::IoSliceMut<'_>]) -> &'a mut [u8] {
+    let first = bufs.iter_mut().find(|buf| !buf.is_empty());
+    first.map_or(&mut [], |buf| &mut **buf)
+}
+
+/// The first buffer that has bytes.
+pub(super) fn first<'a>(bufs: &'a [io::IoSlice<'_>]) -> &'a [u8] {
+    let first = bufs.iter().find(|buf| !buf.is_empty());
+    first.map_or(&[], |buf| &**buf)
+}
+
+fn now<T>(poll: Poll<T>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(value) => Ok(value),
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// A pipe whose other end is closed has come to its end.
+fn end_of_stream(read: Result<ReadInfo, Error>) -> io::Result<usize> {
+    match read {
+        Ok(read) => Ok(read.len),
+        Err(error) if error == Error::BROKEN_PIPE => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}

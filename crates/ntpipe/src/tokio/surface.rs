@@ -1,0 +1,296 @@
+//! The methods and traits that both ends have.
+
+/// Gives an end what it shares with the other: it has a field `end`, an `Arc<End<_>>`.
+macro_rules! surface {
+    ($name:ident, $blocking:ty) => {
+        impl $name {
+            /// What the pipe is.
+            ///
+            /// # Errors
+            /// As the blocking end's.
+            pub fn info(&self) -> io::Result<PipeInfo> {
+                self.end.pipe.info()
+            }
+
+            /// Waits until it is worth reading or writing, as `interest` says.
+            ///
+            /// The answer may be wrong by the time it is used. An end whose peer is gone is ready for
+            /// everything: the call says what is wrong.
+            ///
+            /// # Cancel safety
+            /// Nothing is lost by giving up: readiness is a look at the pipe, not an event.
+            ///
+            /// # Errors
+            /// When the runtime is gone.
+            pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+                let ready = || self.end.poll_ready(interest);
+                self.end.wait(cause_of(interest), ready).await
+            }
+
+            /// Waits until there is something to read, or an end or error to be told.
+            ///
+            /// # Cancel safety
+            /// As [`ready`](Self::ready).
+            ///
+            /// # Errors
+            /// When the runtime is gone.
+            pub async fn readable(&self) -> io::Result<()> {
+                let readable = || self.end.poll_readable();
+                self.end.wait(Cause::Data, readable).await
+            }
+
+            /// As [`readable`](Self::readable), for a task that polls: the last one to call this is
+            /// woken.
+            ///
+            /// # Errors
+            /// When the runtime is gone.
+            pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let readable = || self.end.poll_readable();
+                self.end.poll_slot(cx, Slot::ReadReady, readable)
+            }
+
+            /// Reads what is there: in message read mode one message, or as much of it as fits; the
+            /// rest comes with the next reads. `Ok(0)` is the end, an empty message, or an empty
+            /// `buf`.
+            ///
+            /// Differs from Windows, where tokio splits a message of more than 4096 bytes: it is
+            /// delivered whole, once it is there.
+            ///
+            /// # Errors
+            /// `WouldBlock` if there is nothing, or no client yet. `ERROR_PIPE_NOT_CONNECTED` (233)
+            /// once the server has disconnected; `ERROR_ACCESS_DENIED` (5) if this end can't read;
+            /// `ERROR_INVALID_DATA` (13) if the peer's shared memory contradicts itself.
+            pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+                self.end.try_read_now(buf)
+            }
+
+            /// As [`try_read`](Self::try_read), into the first of `bufs` that is not empty.
+            ///
+            /// # Errors
+            /// As [`try_read`](Self::try_read).
+            pub fn try_read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+                self.end.try_read_now(first_mut(bufs))
+            }
+
+            /// As [`try_read`](Self::try_read), behind what `buf` holds already.
+            ///
+            /// # Errors
+            /// As [`try_read`](Self::try_read).
+            pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
+                self.end.try_read_buf(buf)
+            }
+
+            /// Waits until there is room to write, or an error to be told.
+            ///
+            /// After a [`try_write`](Self::try_write) that would have blocked, it waits for as much
+            /// room as that wanted.
+            ///
+            /// # Cancel safety
+            /// As [`ready`](Self::ready).
+            ///
+            /// # Errors
+            /// When the runtime is gone.
+            pub async fn writable(&self) -> io::Result<()> {
+                let writable = || self.end.poll_writable();
+                self.end.wait(Cause::Room, writable).await
+            }
+
+            /// As [`writable`](Self::writable), for a task that polls: the last one to call this is
+            /// woken.
+            ///
+            /// # Errors
+            /// When the runtime is gone.
+            pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let writable = || self.end.poll_writable();
+                self.end.poll_slot(cx, Slot::WriteReady, writable)
+            }
+
+            /// Writes what has room in the peer's buffer: of a byte pipe as much of `buf` as that is,
+            /// of a message pipe all of it or nothing.
+            ///
+            /// A message that is larger than the whole buffer is accepted at once if no other such
+            /// write is under way, and goes on by itself, also when this end is dropped meanwhile;
+            /// nothing else can be written until the peer has read enough of it.
+            ///
+            /// # Errors
+            /// `WouldBlock` if there is no room, or no client yet. `ERROR_NO_DATA` (232) once the
+            /// other end is closed; `ERROR_PIPE_NOT_CONNECTED` (233) once the server has
+            /// disconnected; `ERROR_ACCESS_DENIED` (5) if this end can't write;
+            /// `ERROR_INVALID_DATA` (13) if the peer's shared memory contradicts itself.
+            pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+                self.end.try_write_now(buf)
+            }
+
+            /// As [`try_write`](Self::try_write), from the first of `bufs` that is not empty.
+            ///
+            /// # Errors
+            /// As [`try_write`](Self::try_write).
+            pub fn try_write_vectored(&self, buf: &[io::IoSlice<'_>]) -> io::Result<usize> {
+                self.end.try_write_now(first(buf))
+            }
+
+            /// Does `f` if the pipe is ready for `interest`. If `f` would block, the pipe counts as
+            /// not ready until the peer has written or read something.
+            ///
+            /// # Errors
+            /// `WouldBlock` if the pipe is not ready, and what `f` returns.
+            pub fn try_io<R>(
+                &self,
+                interest: Interest,
+                f: impl FnOnce() -> io::Result<R>,
+            ) -> io::Result<R> {
+                self.end.try_io(interest, f)
+            }
+
+            /// Does `f` whenever the pipe is ready for `interest`, until it does not block.
+            ///
+            /// # Cancel safety
+            /// As safe as `f`: it is called, or not called.
+            ///
+            /// # Errors
+            /// What `f` returns; when the runtime is gone.
+            pub async fn async_io<R>(
+                &self,
+                interest: Interest,
+                f: impl FnMut() -> io::Result<R>,
+            ) -> io::Result<R> {
+                self.end.async_io(interest, f).await
+            }
+
+            /// Reads into `buf`: in message read mode one message, or as much of it as fits. `more`
+            /// says that it has a rest.
+            ///
+            /// # Cancel safety
+            /// Nothing is taken unless it is returned: what has come of a message whose rest is still
+            /// on its way is kept for the next read.
+            ///
+            /// # Errors
+            /// Those of the blocking [`read_message`](crate::PipeStream::read_message), but 536:
+            /// before a client has come, it waits for one.
+            pub async fn read_message(&self, buf: &mut [u8]) -> io::Result<ReadInfo> {
+                self.end.read_message(buf).await
+            }
+
+            /// Writes `buf` as one message, which may be empty. On a byte pipe it writes as much as
+            /// has room, at least a byte.
+            ///
+            /// # Cancel safety
+            /// All or nothing: if it is given up before it is ready, nothing was written.
+            ///
+            /// # Errors
+            /// Those of [`try_write`](Self::try_write) but `WouldBlock`.
+            pub async fn write_message(&self, buf: &[u8]) -> io::Result<usize> {
+                self.end.write_message(buf).await
+            }
+
+            /// Looks at what can be read without taking it; waits for nothing but a client that is
+            /// just connecting.
+            ///
+            /// # Cancel safety
+            /// It changes nothing.
+            ///
+            /// # Errors
+            /// Those of the blocking [`peek`](crate::PipeStream::peek).
+            pub async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
+                self.end.peek(buf).await
+            }
+
+            /// Writes one message and reads one, which is taken for the reply.
+            ///
+            /// # Cancel safety
+            /// If it is given up, the request stays written (observed 11.11), and the reply is what
+            /// the next read finds.
+            ///
+            /// # Errors
+            /// Those of the blocking [`transact`](crate::PipeStream::transact).
+            pub async fn transact(&self, request: &[u8], reply: &mut [u8]) -> io::Result<ReadInfo> {
+                self.end.transact(request, reply).await
+            }
+
+            /// Waits until the peer has read everything that was written before.
+            ///
+            /// `AsyncWriteExt::flush` does not wait.
+            ///
+            /// # Cancel safety
+            /// It changes nothing.
+            ///
+            /// # Errors
+            /// Those of the blocking [`flush`](crate::PipeStream::flush).
+            #[doc(alias = "FlushFileBuffers")]
+            pub async fn flush_until_read(&self) -> io::Result<()> {
+                self.end.flush_until_read().await
+            }
+
+            /// Whether reads return single messages or bytes.
+            #[must_use]
+            pub fn read_mode(&self) -> PipeMode {
+                self.end.pipe.read_mode()
+            }
+
+            /// Makes reads of this end return single messages, or bytes across messages.
+            ///
+            /// # Errors
+            /// Those of the blocking [`set_read_mode`](crate::PipeStream::set_read_mode).
+            pub fn set_read_mode(&self, mode: PipeMode) -> io::Result<()> {
+                self.end.pipe.set_read_mode(mode)
+            }
+
+            /// The same end for threads.
+            #[must_use]
+            pub fn into_blocking(self) -> $blocking {
+                self.end.pipe.clone()
+            }
+
+            /// An end that threads have used, for the tasks of this runtime.
+            ///
+            /// # Errors
+            /// Outside of a runtime.
+            pub fn from_blocking(pipe: $blocking) -> io::Result<Self> {
+                Ok(Self {
+                    end: Arc::new(End::new(pipe)?),
+                })
+            }
+        }
+
+        impl AsyncRead for $name {
+            /// As `try_read`, waiting for something. Nothing is taken while it is pending.
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                self.end.poll_read_buf(cx, buf)
+            }
+        }
+
+        impl AsyncWrite for $name {
+            /// As `try_write`, waiting for room. Nothing is written while it is pending.
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.end.poll_write(cx, buf)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.end.poll_write(cx, first(bufs))
+            }
+
+            /// Does nothing: what was written can be read already.
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            /// Does nothing, as on Windows: drop the end to close it.
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+        }
+    };
+}
+pub(super) use surface;

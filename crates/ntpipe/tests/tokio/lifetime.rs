@@ -1,0 +1,119 @@
+//! Ends that outlive their runtime, or change it.
+
+use std::pin::pin;
+use std::thread;
+
+use ntpipe::tokio::{NamedPipeClient, NamedPipeServer};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{code, messages, pattern, put_to_sleep};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A connected pair with small buffers.
+fn connected(runtime: &Runtime) -> (NamedPipeServer, NamedPipeClient) {
+    runtime.block_on(async {
+        let (server, client) = messages(10);
+        server.connect().await.unwrap();
+        (server, client)
+    })
+}
+
+#[test]
+fn ends_outlive_their_runtime() {
+    let first = runtime();
+    let (server, client) = connected(&first);
+    // Both have been watched.
+    first.block_on(async {
+        put_to_sleep(pin!(server.readable()).as_mut());
+        put_to_sleep(pin!(client.readable()).as_mut());
+    });
+    drop(first);
+    client.try_write(b"still").unwrap();
+    let mut buf = [0; 20];
+    assert_eq!(server.try_read(&mut buf).unwrap(), 5);
+    drop(server);
+    assert_eq!(client.try_read(&mut buf).unwrap(), 0);
+    assert_eq!(code(client.try_write(b"x")), 232);
+}
+
+#[test]
+fn an_accepted_message_goes_with_its_runtime_and_not_half() {
+    let first = runtime();
+    let (server, client) = connected(&first);
+    let sent = pattern(3 << 20);
+    let server = server.into_blocking();
+    first.block_on(async { client.try_write(&sent).unwrap() });
+    drop(first);
+    // What had not been taken is taken back; what comes next is whole.
+    client.try_write(b"next").unwrap();
+    let mut buf = [0; 20];
+    let read = server.read_message(&mut buf).unwrap();
+    assert_eq!((&buf[..read.len], read.more), (&b"next"[..], false));
+}
+
+#[test]
+fn tasks_and_threads_take_turns_at_an_end() {
+    let first = runtime();
+    let (server, client) = connected(&first);
+    let server = server.into_blocking();
+    let thread = thread::spawn(move || {
+        let mut buf = [0; 20];
+        let read = server.read_message(&mut buf).unwrap();
+        server.write_message(&buf[..read.len]).unwrap();
+        server
+    });
+    first.block_on(async {
+        let mut reply = [0; 20];
+        let read = client.transact(b"once", &mut reply).await.unwrap();
+        assert_eq!(&reply[..read.len], b"once");
+    });
+    let server = thread.join().unwrap();
+    // Another runtime.
+    let client = client.into_blocking();
+    drop(first);
+    NamedPipeClient::from_blocking(client.clone()).unwrap_err();
+    let second = runtime();
+    second.block_on(async {
+        let server = NamedPipeServer::from_blocking(server).unwrap();
+        let client = NamedPipeClient::from_blocking(client).unwrap();
+        let mut buf = [0; 20];
+        let (read, wrote) = tokio::join!(
+            server.read_message(&mut buf),
+            client.write_message(b"twice")
+        );
+        wrote.unwrap();
+        assert_eq!(&buf[..read.unwrap().len], b"twice");
+    });
+}
+
+#[test]
+fn two_handles_of_one_end_are_watched_by_one_runtime() {
+    let runtime = runtime();
+    let (server, client) = connected(&runtime);
+    runtime.block_on(async {
+        let other = NamedPipeServer::from_blocking(server.into_blocking()).unwrap();
+        let blocking = other.into_blocking();
+        let one = NamedPipeServer::from_blocking(blocking.clone()).unwrap();
+        let two = NamedPipeServer::from_blocking(blocking).unwrap();
+        let (mut a, mut b) = ([0; 4], [0; 4]);
+        let mut first = pin!(one.read_message(&mut a));
+        put_to_sleep(first.as_mut());
+        let mut second = pin!(two.read_message(&mut b));
+        put_to_sleep(second.as_mut());
+        client.write_message(b"a").await.unwrap();
+        client.write_message(b"b").await.unwrap();
+        assert_eq!(first.await.unwrap().len + second.await.unwrap().len, 2);
+    });
+}
+
+#[test]
+fn an_end_dropped_in_a_task_that_never_ran_is_no_trouble() {
+    let runtime = runtime();
+    let (server, client) = connected(&runtime);
+    runtime.spawn(async move { server.readable().await });
+    drop(runtime);
+    assert_eq!(client.try_read(&mut [0; 4]).unwrap(), 0);
+}

@@ -1,0 +1,116 @@
+//! The listener, and clients that wait for an instance.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use ntpipe::tokio::{ClientOptions, Listener, PipeMode, ServerOptions, call};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{PATIENCE, code, in_both_runtimes, name, put_to_sleep};
+
+in_both_runtimes! {
+    async fn a_listener_hands_out_client_after_client() {
+        let name = name();
+        let listener = Listener::bind(&name, &ServerOptions::new()).unwrap();
+        let serve = tokio::spawn(async move {
+            for _ in 0..10 {
+                let mut client = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut byte = [0];
+                    client.read_exact(&mut byte).await.unwrap();
+                    client.write_all(&byte).await.unwrap();
+                });
+            }
+        });
+        let mut clients = Vec::new();
+        for i in 0..10_u8 {
+            let name = name.clone();
+            clients.push(tokio::spawn(async move {
+                let mut client = ClientOptions::new().open_wait(&name, PATIENCE).await.unwrap();
+                client.write_all(&[i]).await.unwrap();
+                let mut byte = [0];
+                client.read_exact(&mut byte).await.unwrap();
+                assert_eq!(byte, [i]);
+            }));
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+        serve.await.unwrap();
+    }
+
+    async fn one_instance_is_enough_for_all() {
+        let name = name();
+        let mut options = ServerOptions::new();
+        let listener = Listener::bind(&name, options.max_instances(1)).unwrap();
+        let mut clients = Vec::new();
+        for i in 0..5_u8 {
+            let name = name.clone();
+            clients.push(tokio::spawn(async move {
+                let mut client = ClientOptions::new().open_wait(&name, PATIENCE).await.unwrap();
+                client.write_all(&[i]).await.unwrap();
+                // Until the server lets the instance go.
+                client.read_to_end(&mut Vec::new()).await.unwrap();
+            }));
+        }
+        for _ in 0..5 {
+            let mut client = listener.accept().await.unwrap();
+            client.read_exact(&mut [0]).await.unwrap();
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+    }
+
+    async fn closing_ends_an_accept_that_waits() {
+        let listener = Listener::bind(name(), &ServerOptions::new()).unwrap();
+        let mut accept = pin!(listener.accept());
+        put_to_sleep(accept.as_mut());
+        listener.close();
+        assert_eq!(code(accept.await), 995);
+        assert_eq!(code(listener.accept().await), 995);
+    }
+
+    async fn an_accept_given_up_loses_no_client() {
+        let name = name();
+        let listener = Listener::bind(&name, &ServerOptions::new()).unwrap();
+        put_to_sleep(pin!(listener.accept()).as_mut());
+        let client = ClientOptions::new().open(&name).unwrap();
+        let server = listener.accept().await.unwrap();
+        client.write_message(b"x").await.unwrap();
+        server.readable().await.unwrap();
+        assert_eq!(server.try_read(&mut [0; 4]).unwrap(), 1);
+    }
+
+    async fn waiting_for_an_instance_ends_in_time_or_with_the_name() {
+        let name = name();
+        assert_eq!(code(ClientOptions::new().open_wait(&name, PATIENCE).await), 2);
+        let server = ServerOptions::new().create(&name).unwrap();
+        let _client = ClientOptions::new().open(&name).unwrap();
+        assert_eq!(code(ClientOptions::new().open_wait(&name, Duration::from_millis(5)).await), 121);
+        let options = ClientOptions::new();
+        let mut given_up = Box::pin(options.open_wait(&name, PATIENCE));
+        put_to_sleep(given_up.as_mut());
+        drop(given_up);
+        let mut waits = Box::pin(options.open_wait(&name, PATIENCE));
+        put_to_sleep(waits.as_mut());
+        server.disconnect().unwrap();
+        drop(server);
+        assert_eq!(code(waits.await), 2);
+    }
+
+    async fn a_call_is_a_whole_conversation() {
+        let name = name();
+        let server = ServerOptions::new().pipe_mode(PipeMode::Message).create(&name).unwrap();
+        let serve = async {
+            server.connect().await.unwrap();
+            let mut buf = [0; 20];
+            let read = server.read_message(&mut buf).await.unwrap();
+            assert_eq!(&buf[..read.len], b"question");
+            server.write_message(b"answer").await.unwrap();
+        };
+        let mut reply = [0; 20];
+        let (read, ()) = tokio::join!(call(&name, b"question", &mut reply, PATIENCE), serve);
+        assert_eq!(&reply[..read.unwrap().len], b"answer");
+    }
+}

@@ -1,0 +1,16 @@
+//! Pipes for tasks, in both kinds of runtime.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod basics;
+mod behaviours;
+mod cancel;
+mod lifetime;
+mod listening;
+mod load;
+mod signatures;
+mod support;

@@ -1,0 +1,199 @@
+//! Tasks of one process and threads or tasks of another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ntpipe::tokio::{ClientOptions, NamedPipeServer, ServerOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Builder;
+
+mod support;
+use support::raw::{self, Raw};
+use support::{PIPE, Scenario, bytes, hear, say, this_test};
+
+const ROUND_TRIPS: u32 = 500;
+const STREAM: usize = 1 << 20;
+
+fn run<T>(play: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(play)
+}
+
+async fn server() -> NamedPipeServer {
+    let server = ServerOptions::new().create(PIPE).unwrap();
+    say("up");
+    server.connect().await.unwrap();
+    server
+}
+
+/// Now and then long enough for the other side to fall asleep.
+async fn dawdle(round: u32) {
+    if round.is_multiple_of(10) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn echo() {
+    let mut server = server().await;
+    let mut buf = [0; 4];
+    for round in 0..ROUND_TRIPS {
+        server.read_exact(&mut buf).await.unwrap();
+        assert_eq!(u32::from_le_bytes(buf), round);
+        dawdle(round + 3).await;
+        server.write_all(&buf).await.unwrap();
+    }
+}
+
+#[test]
+fn tasks_talk_to_threads() {
+    Scenario::new(this_test!())
+        .role("server", || run(echo()))
+        .role("client", || {
+            let mut client = ntpipe::ClientOptions::new().open(PIPE).unwrap();
+            let mut buf = [0; 4];
+            for round in 0..ROUND_TRIPS {
+                run(dawdle(round));
+                client.write_all(&round.to_le_bytes()).unwrap();
+                client.read_exact(&mut buf).unwrap();
+                assert_eq!(u32::from_le_bytes(buf), round);
+            }
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            stage.start("client").finish();
+            server.finish();
+        });
+}
+
+#[test]
+fn tasks_talk_to_tasks() {
+    Scenario::new(this_test!())
+        .role("server", || run(echo()))
+        .role("client", || {
+            run(async {
+                let mut client = ClientOptions::new().open(PIPE).unwrap();
+                let mut buf = [0; 4];
+                for round in 0..ROUND_TRIPS {
+                    dawdle(round).await;
+                    client.write_all(&round.to_le_bytes()).await.unwrap();
+                    client.read_exact(&mut buf).await.unwrap();
+                    assert_eq!(u32::from_le_bytes(buf), round);
+                }
+            });
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            stage.start("client").finish();
+            server.finish();
+        });
+}
+
+#[test]
+fn a_stream_of_a_thread_arrives_whole() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            run(async {
+                let mut got = Vec::new();
+                server().await.read_to_end(&mut got).await.unwrap();
+                assert!(got == bytes(0, STREAM));
+            });
+        })
+        .role("client", || {
+            let mut client = ntpipe::ClientOptions::new().open(PIPE).unwrap();
+            client.write_all(&bytes(0, STREAM)).unwrap();
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            stage.start("client").finish();
+            server.finish();
+        });
+}
+
+#[test]
+fn tasks_that_sleep_learn_of_a_death() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            run(async {
+                let server = server().await;
+                let full = vec![0; 65536];
+                assert_eq!(server.try_write(&full).unwrap(), full.len());
+                let mut buf = [0; 4];
+                say("sleeping");
+                let reading = server.read_message(&mut buf);
+                let writing = server.write_message(b"x");
+                let (read, written) = tokio::join!(reading, writing);
+                let code = |error: std::io::Error| ntpipe::IoErrorExt::win32_code(&error);
+                assert_eq!(read.err().and_then(code), Some(109));
+                assert_eq!(written.err().and_then(code), Some(232));
+            });
+        })
+        .role("client", || {
+            let _client = ntpipe::ClientOptions::new().open(PIPE).unwrap();
+            say("in");
+            hear();
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut client = stage.start("client");
+            client.expect("in");
+            server.expect("sleeping");
+            client.kill();
+            server.finish();
+        });
+}
+
+#[test]
+fn a_peer_that_rings_all_the_time_keeps_nobody_from_running() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            run(async {
+                let server = server().await;
+                let mut buf = [0; 4];
+                let others = async {
+                    say("sleeping");
+                    for _ in 0..50 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    say("others run");
+                };
+                let (read, ()) = tokio::join!(server.read_message(&mut buf), others);
+                let code = |error: std::io::Error| ntpipe::IoErrorExt::win32_code(&error);
+                assert_eq!(read.err().and_then(code), Some(109));
+            });
+        })
+        .role("client", || {
+            let client = Raw::connect();
+            let _memory = client.attach();
+            say("in");
+            // Whatever it is, it is no message any more, and closes nothing.
+            let (garbage, memory) = ([7; 300], raw::lonely_socket());
+            let enough = std::thread::spawn(hear);
+            while !enough.is_finished() {
+                client.send(b"R", &[]).unwrap();
+                client.send(&garbage, &[memory.as_fd()]).unwrap();
+            }
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut client = stage.start("client");
+            client.expect("in");
+            server.expect("sleeping");
+            server.expect("others run");
+            client.say("enough");
+            client.finish();
+            server.finish();
+        });
+}
