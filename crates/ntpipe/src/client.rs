@@ -10,11 +10,11 @@ use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
 
 use crate::canceller::Blocked;
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
+use crate::parts::PipeParts;
 use crate::pipe::ReadInfo;
 use crate::server::pipe_info;
 use crate::service::client::{self, ClientEnd};
 use crate::stream::PipeStream;
-use crate::sys::session::own_session;
 
 /// The client end of one instance of a named pipe.
 ///
@@ -101,7 +101,7 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeClientProcessId")]
     pub fn client_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ClientId)?;
-        Ok(self.end.own_pid)
+        Ok(self.end.own.pid)
     }
 
     /// The process that created the instance; it is remembered after that has closed its end.
@@ -111,10 +111,10 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeServerProcessId")]
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check(Operation::ServerId)?;
-        Ok(self.end.server_pid)
+        Ok(self.end.server.pid)
     }
 
-    /// The session of the process that opened this end.
+    /// The session of the process that opened this end, at that time.
     ///
     /// Sessions are those of the kernel's audit: 0 for a process that was not started by a login.
     ///
@@ -123,7 +123,7 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeClientSessionId")]
     pub fn client_session_id(&self) -> io::Result<u32> {
         self.check(Operation::ClientId)?;
-        Ok(own_session())
+        Ok(self.end.own.session)
     }
 
     /// The session of the process that created the instance, at the time of the open. See
@@ -134,7 +134,7 @@ impl NamedPipeClient {
     #[doc(alias = "GetNamedPipeServerSessionId")]
     pub fn server_session_id(&self) -> io::Result<u32> {
         self.check(Operation::ServerId)?;
-        Ok(self.end.server_session)
+        Ok(self.end.server.session)
     }
 
     /// What `FilePipeLocalInformation` tells of this end.
@@ -157,6 +157,63 @@ impl NamedPipeClient {
     pub fn try_clone(&self) -> io::Result<Self> {
         self.check_process()?;
         Ok(self.clone())
+    }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`).
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, NamedPipeClient, ServerOptions};
+    ///
+    /// let server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-share")?;
+    /// let client = ClientOptions::new().open(r"\\.\pipe\ntpipe-doc-share")?;
+    /// // This would rather happen in another process.
+    /// let other = NamedPipeClient::from_parts(client.share()?)?;
+    /// other.write_message(b"some")?;
+    /// assert_eq!(server.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// [`client_process_id`](Self::client_process_id) goes on naming the process that opened it
+    /// (observed 14.1).
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = ClientEnd::from_parts(&parts)?;
+        Ok(Self { end })
     }
 
     /// The pipe's name, as its creator spelled it.

@@ -49,11 +49,13 @@ mod canceller;
 mod client;
 mod listener;
 mod options;
+mod parts;
 mod pipe;
 mod primitive;
 mod ring;
 mod server;
 mod service;
+mod shared;
 mod stream;
 mod sys;
 #[cfg(feature = "tokio")]
@@ -66,6 +68,7 @@ pub use ntpipe_proto::{Direction, EndState, Error, IoErrorExt, PipeName, WaitMod
 pub use options::{
     ClientOptions, HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode, ServerOptions,
 };
+pub use parts::PipeParts;
 pub use pipe::{PeekInfo, ReadInfo};
 pub use server::NamedPipeServer;
 pub use stream::PipeStream;

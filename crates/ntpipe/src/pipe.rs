@@ -100,7 +100,8 @@ impl PipeStream {
 
     /// Writes one message and reads one, which is taken for the reply.
     ///
-    /// The request never waits for room in the peer's buffer. The read timeout is for both.
+    /// The request never waits for room in the peer's buffer; one that is larger than the pipe's
+    /// memory waits until the rest of it goes in. The read timeout is for both.
     ///
     /// # Errors
     /// - `ERROR_ACCESS_DENIED` (5): this end can't read or can't write, as on a pipe of one direction.
@@ -118,7 +119,8 @@ impl PipeStream {
     /// `ERROR_OPERATION_ABORTED` (995). A call that is done at this very moment returns what it did.
     ///
     /// What the other end has not read of a write that waited is taken back, also when half of it
-    /// was read (observed 10.9). The request of a transaction stays (observed 11.11).
+    /// was read (observed 10.9). The request of a transaction stays (observed 11.11), unless it is
+    /// larger than the pipe's memory and waits for room there.
     ///
     /// To cancel the calls of one thread see [`Canceller`](crate::Canceller).
     ///

@@ -11,12 +11,12 @@ use ntpipe_proto::{Access, EndState, Error, NameInfo, PipeName, Quotas, WaitMode
 
 use crate::listener::Home;
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, ServerOptions};
+use crate::parts::PipeParts;
 #[cfg(feature = "tokio")]
 use crate::service::connecting::Connecting;
+use crate::service::joined::{JoinedServer, ServerHold};
 use crate::service::server_end::ServerEnd;
 use crate::stream::{PipeStream, lock};
-use crate::sys::session::own_session;
-use crate::sys::socket;
 
 /// The server end of one instance of a named pipe.
 ///
@@ -37,7 +37,7 @@ pub struct NamedPipeServer {
 
 /// The end, closed with the last clone.
 struct Handle {
-    end: Arc<ServerEnd>,
+    end: ServerHold,
     /// Where the instance goes back to.
     home: Mutex<Option<Home>>,
 }
@@ -46,7 +46,7 @@ impl NamedPipeServer {
     pub(crate) fn new(end: Arc<ServerEnd>) -> Self {
         Self {
             handle: Arc::new(Handle {
-                end,
+                end: ServerHold::Created(end),
                 home: Mutex::new(None),
             }),
         }
@@ -70,6 +70,7 @@ impl NamedPipeServer {
     /// - `ERROR_BROKEN_PIPE` (109): another thread closed the end meanwhile.
     /// - `ERROR_OPERATION_ABORTED` (995): another thread [cancelled](Self::cancel_io) the call.
     /// - `ERROR_INVALID_HANDLE` (6): the end is closed, or this is a forked child.
+    /// - `ERROR_NOT_SUPPORTED` (50): another process created the instance, and it has no client.
     #[doc(alias = "ConnectNamedPipe")]
     pub fn connect(&self) -> io::Result<()> {
         self.handle.end.connect(self.wait_mode(), None)?;
@@ -194,7 +195,7 @@ impl NamedPipeServer {
         Ok(self.handle.end.client_ids()?.1)
     }
 
-    /// The session of the process that created this instance: this one. See
+    /// The session of the process that created this instance: see
     /// [`client_session_id`](Self::client_session_id).
     ///
     /// # Errors
@@ -202,7 +203,7 @@ impl NamedPipeServer {
     #[doc(alias = "GetNamedPipeServerSessionId")]
     pub fn server_session_id(&self) -> io::Result<u32> {
         self.check_process()?;
-        Ok(own_session())
+        Ok(self.handle.end.server_session_id())
     }
 
     /// What `FilePipeLocalInformation` tells of this end.
@@ -218,14 +219,15 @@ impl NamedPipeServer {
         Ok(LocalInfo::new(info, name.direction, name.instances, queues))
     }
 
-    /// The process that created this instance: this one.
+    /// The process that created this instance: this one, unless the end came from another
+    /// (observed 14.1).
     ///
     /// # Errors
     /// `ERROR_INVALID_HANDLE` (6) in a forked child.
     #[doc(alias = "GetNamedPipeServerProcessId")]
     pub fn server_process_id(&self) -> io::Result<u32> {
         self.check_process()?;
-        Ok(socket::own_pid())
+        Ok(self.handle.end.server_process_id())
     }
 
     /// Another handle for the same end: modes, timeouts and data are shared.
@@ -236,6 +238,75 @@ impl NamedPipeServer {
     pub fn try_clone(&self) -> io::Result<Self> {
         self.check_process()?;
         Ok(self.clone())
+    }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// A client must be connected. What the other process can do with the end: read, write, peek,
+    /// flush, change modes, disconnect the client. While it has the end the instance counts, also
+    /// when this process has closed its handle; if this process dies, the connection goes on without
+    /// the name.
+    ///
+    /// Differs from Windows: when the client has been disconnected only the process that created the
+    /// instance can [`connect`](Self::connect) again, and the other holders do not see the next
+    /// client.
+    ///
+    /// # Errors
+    /// - `ERROR_PIPE_LISTENING` (536), `ERROR_PIPE_NOT_CONNECTED` (233): there is no client.
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`).
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::{ClientOptions, NamedPipeServer, ServerOptions};
+    ///
+    /// let server = ServerOptions::new().create(r"\\.\pipe\ntpipe-doc-share-server")?;
+    /// let client = ClientOptions::new().open(r"\\.\pipe\ntpipe-doc-share-server")?;
+    /// // This would rather happen in another process.
+    /// let worker = NamedPipeServer::from_parts(server.share()?)?;
+    /// worker.write_message(b"some")?;
+    /// assert_eq!(client.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.handle.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = JoinedServer::from_parts(&parts)?;
+        Ok(Self {
+            handle: Arc::new(Handle {
+                end: ServerHold::Joined(end),
+                home: Mutex::new(None),
+            }),
+        })
     }
 
     /// The pipe's name, as its creator spelled it.
@@ -287,8 +358,11 @@ pub(crate) fn pipe_info(name: &NameInfo, quotas: Quotas, end: PipeEnd) -> PipeIn
 impl Handle {
     fn close(&self) {
         match lock(&self.home).take() {
-            Some(home) if self.end.stream.is_ours() => home.take_back(&self.end),
-            Some(_) | None => self.end.close(),
+            Some(home) => match &self.end {
+                ServerHold::Created(end) if end.stream.is_ours() => home.take_back(end),
+                ServerHold::Created(_) | ServerHold::Joined(_) => self.end.close(),
+            },
+            None => self.end.close(),
         }
     }
 }
@@ -303,7 +377,7 @@ impl Deref for NamedPipeServer {
     type Target = PipeStream;
 
     fn deref(&self) -> &PipeStream {
-        &self.handle.end.stream
+        self.handle.end.stream()
     }
 }
 

@@ -305,6 +305,30 @@ fn a_message_that_comes_while_a_read_is_cancelled_is_handed_over_whole() {
 }
 
 #[test]
+fn a_reply_that_came_before_the_request_was_written_is_not_lost() {
+    const LONG: usize = 300_000;
+    alone(this_test!(), || {
+        let (server, client) = pair(PipeMode::Message, 100);
+        thread::scope(|scope| {
+            // More than the pipe's memory: it waits for a reader.
+            let transaction = scope.spawn(|| {
+                let mut reply = [0; 9];
+                let read = client.transact(&[0; LONG], &mut reply)?;
+                Ok::<_, io::Error>(reply[..read.len].to_vec())
+            });
+            until(|| server.peek(&mut []).unwrap().available == LONG as u64);
+            server.write_message(b"news").unwrap();
+            assert_eq!(client.peek(&mut []).unwrap().available, 0);
+            client.cancel_io().unwrap();
+            assert_eq!(transaction.join().unwrap().unwrap(), b"news");
+        });
+        assert_eq!(server.peek(&mut []).unwrap().available, 0);
+        server.write_message(b"next").unwrap();
+        assert_eq!(client.read_message(&mut [0; 9]).unwrap().len, 4);
+    });
+}
+
+#[test]
 fn both_ways_at_once_nothing_hangs_and_nothing_is_lost() {
     const EACH: u64 = 3000;
     alone(this_test!(), || {

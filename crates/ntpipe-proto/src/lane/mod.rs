@@ -93,6 +93,14 @@ pub trait Incoming {
     fn ask(&self, bytes: u64);
     /// Orders the stores before it against the loads after it.
     fn fence(&self);
+    /// Whether a read of bytes pauses when it has taken the last ones of a write that can be
+    /// withdrawn: it returns then with what it has, and goes on when it is called again.
+    ///
+    /// For an end of several processes, which publishes only when its state is saved: of what was
+    /// taken and not published, the claim can protect no more than one write.
+    fn pauses(&self) -> bool {
+        false
+    }
 }
 
 /// The error of a peer whose shared memory contradicts itself; the lane is dead from then on.

@@ -3,12 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{End, Error};
 
 use super::{AnonymousEnd, PipeReader, PipeWriter, new_stream};
+use crate::shared::Watches;
 use crate::stream::{self, KernelEnd};
 use crate::sys::{futex, pipe, win32_from_errno};
 
@@ -22,7 +23,7 @@ impl AnonymousEnd {
         if let Some(kernel) = self.kernel.get() {
             return Ok(kernel);
         }
-        let peer = self.peer.get().and_then(Weak::upgrade);
+        let peer = self.peer();
         if peer.is_none() {
             self.await_absence()?;
         }
@@ -72,7 +73,9 @@ impl AnonymousEnd {
             stream,
             link: None,
             quota,
-            peer: OnceLock::new(),
+            wire: OnceLock::new(),
+            siblings: None,
+            watches: Watches::default(),
             kernel: kernel.into(),
         })
     }
@@ -111,7 +114,8 @@ macro_rules! descriptors {
             /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): more is unread than the kernel lets a pipe
             ///   hold. Nothing has changed then.
             /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
-            #[doc = concat!("- `ERROR_NOT_SUPPORTED` (50): the ", $other, " is in another process.")]
+            #[doc = concat!("- `ERROR_NOT_SUPPORTED` (50): the ", $other, " is in another process,")]
+            /// or either end was [shared](Self::share).
             /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
             pub fn into_fd(self) -> io::Result<OwnedFd> {
                 self.end.duplicate()

@@ -6,16 +6,24 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock, Weak};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use ntpipe_proto::control::Opened;
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{Access, Direction, End, EndState, Operation, PipeType, ReadMode};
+use ntpipe_proto::{
+    Access, Direction, End, EndState, Error, MaxInstances, Operation, PipeType, Quotas, ReadMode,
+};
 
 mod fds;
 
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
+use crate::parts::PipeParts;
 use crate::ring::{Link, Offer, Trust};
-use crate::stream::{KernelEnd, PipeStream, Terms};
+use crate::shared::{self, Holding, Kind, Party, PeerWatch, Portrait, Watches};
+use crate::stream::shared::Left;
+use crate::stream::{KernelEnd, PipeStream, Terms, lock};
+use crate::sys::{bag, socket};
 
 /// The reading end of an anonymous pipe: the server end, for queries (observed 13.1).
 #[derive(Clone)]
@@ -34,9 +42,20 @@ struct AnonymousEnd {
     /// Missing if the pipe was the kernel's from the beginning.
     link: Option<Arc<Link>>,
     quota: u32,
-    peer: OnceLock<Weak<Self>>,
+    /// Hangs up when the other end is gone; not needed while one process has both.
+    wire: OnceLock<Arc<OwnedFd>>,
+    /// The other end, where it was made.
+    siblings: Option<Arc<Siblings>>,
+    watches: Watches,
     /// The kernel's pipe, once this end was asked for it.
     kernel: OnceLock<Arc<KernelEnd>>,
+}
+
+/// The reading and the writing end, in the process that made both.
+#[derive(Default)]
+struct Siblings {
+    ends: [OnceLock<Weak<AnonymousEnd>>; 2],
+    wiring: Mutex<()>,
 }
 
 /// The buffer size that 0 stands for (observed 13.2).
@@ -70,24 +89,24 @@ pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
     let (inbound, outbound) = (ring_capacity(quota), ring_capacity(0));
     let (reader, reader_memory) = Offer::new(outbound)?;
     let (writer, writer_memory) = Offer::new(inbound)?;
-    let reader = AnonymousEnd::new(
+    let siblings = Arc::<Siblings>::default();
+    let make = |end, link| Arc::new(AnonymousEnd::new(end, quota, link, &siblings));
+    let reader = make(
         End::Server,
-        quota,
         reader.accept(writer_memory, inbound, Trust::Same)?,
     );
-    let writer = AnonymousEnd::new(
+    let writer = make(
         End::Client,
-        quota,
         writer.accept(reader_memory, outbound, Trust::Same)?,
     );
-    let (reader, writer) = (Arc::new(reader), Arc::new(writer));
-    let _ = reader.peer.set(Arc::downgrade(&writer));
-    let _ = writer.peer.set(Arc::downgrade(&reader));
+    for (slot, end) in siblings.ends.iter().zip([&reader, &writer]) {
+        let _ = slot.set(Arc::downgrade(end));
+    }
     Ok((PipeReader { end: reader }, PipeWriter { end: writer }))
 }
 
 impl AnonymousEnd {
-    fn new(end: End, quota: u32, link: Link) -> Self {
+    fn new(end: End, quota: u32, link: Link, siblings: &Arc<Siblings>) -> Self {
         let stream = new_stream(end, quota);
         let link = Arc::new(link);
         stream.attach(&link);
@@ -95,9 +114,111 @@ impl AnonymousEnd {
             stream,
             link: Some(link),
             quota,
-            peer: OnceLock::new(),
+            wire: OnceLock::new(),
+            siblings: Some(Arc::clone(siblings)),
+            watches: Watches::default(),
             kernel: OnceLock::new(),
         }
+    }
+
+    fn kind(&self) -> Kind {
+        match self.stream.terms().end {
+            End::Server => Kind::Reader,
+            End::Client => Kind::Writer,
+        }
+    }
+
+    /// Parts for a further holder.
+    fn share(self: &Arc<Self>) -> io::Result<PipeParts> {
+        self.stream.check_process()?;
+        if self.stream.kernel_end().is_some() {
+            return Err(Error::NOT_SUPPORTED.into());
+        }
+        let wire = self.wire()?;
+        let newcomer = self.stream.share()?;
+        let quotas = Quotas {
+            inbound: self.quota,
+            outbound: 0,
+        };
+        let portrait = Portrait {
+            kind: self.kind(),
+            access: self.stream.terms().access,
+            client: Party::default(),
+            server: Party::default(),
+            pipe: Opened {
+                pipe_type: PipeType::Byte,
+                direction: Direction::Inbound,
+                instance: 0,
+                max_instances: MaxInstances::UNLIMITED,
+                quotas,
+                inbound_ring: ring_capacity(quotas.inbound),
+                outbound_ring: ring_capacity(quotas.outbound),
+                server_pid: 0,
+                spelling: String::new(),
+            },
+        };
+        let (bag, lifeline) = shared::pack(&newcomer, portrait, wire.as_fd(), None)?;
+        let end: Arc<dyn Holding> = Arc::<Self>::clone(self);
+        self.watches
+            .add_lifeline(lifeline, newcomer.id, Arc::downgrade(&end))?;
+        PipeParts::new(bag)
+    }
+
+    fn from_parts(parts: &PipeParts, kind: Kind) -> io::Result<Arc<Self>> {
+        let received = parts.unpack(kind)?;
+        let end = Arc::new(Self {
+            stream: received.stream,
+            link: Some(received.link),
+            quota: received.description.pipe.quotas.inbound,
+            wire: OnceLock::new(),
+            siblings: None,
+            watches: Watches::default(),
+            kernel: OnceLock::new(),
+        });
+        end.connect(received.connection)?;
+        let other: Arc<dyn Holding> = Arc::<Self>::clone(&end);
+        let from = received.description.from;
+        end.watches
+            .add_lifeline(received.lifeline, from, Arc::downgrade(&other))?;
+        Ok(end)
+    }
+
+    /// The other end, if it is in this process and was made here.
+    fn peer(&self) -> Option<Arc<Self>> {
+        let [reader, writer] = &self.siblings.as_ref()?.ends;
+        let other = match self.kind() {
+            Kind::Writer => reader,
+            Kind::Reader | Kind::Client | Kind::Server => writer,
+        };
+        other.get().and_then(Weak::upgrade)
+    }
+
+    /// The socket by which the other end learns of this one's death.
+    fn wire(&self) -> Result<Arc<OwnedFd>, Error> {
+        self.stream.check_process()?;
+        if let Some(siblings) = &self.siblings {
+            let _one_at_a_time = lock(&siblings.wiring);
+            if self.wire.get().is_none() {
+                let (reading, writing) = bag::pair()?;
+                for (end, socket) in siblings.ends.iter().zip([reading, writing]) {
+                    // One that is closed has said so.
+                    if let Some(end) = end.get().and_then(Weak::upgrade) {
+                        end.connect(Arc::new(socket))?;
+                    }
+                }
+            }
+        }
+        self.wire.get().map(Arc::clone).ok_or(Error::INVALID_HANDLE)
+    }
+
+    fn connect(&self, socket: Arc<OwnedFd>) -> Result<(), Error> {
+        let link = self.link.as_ref().ok_or(Error::NOT_SUPPORTED)?;
+        self.watches.add(Arc::new(PeerWatch {
+            socket: Arc::clone(&socket),
+            link: Arc::downgrade(link),
+        }))?;
+        let _ = self.wire.set(socket);
+        Ok(())
     }
 
     fn info(&self) -> PipeInfo {
@@ -111,6 +232,12 @@ impl AnonymousEnd {
             out_buffer_size: self.quota,
             in_buffer_size: self.quota,
         }
+    }
+}
+
+impl Holding for AnonymousEnd {
+    fn stream(&self) -> &PipeStream {
+        &self.stream
     }
 }
 
@@ -135,11 +262,18 @@ impl AnonymousEnd {
 
 impl Drop for AnonymousEnd {
     fn drop(&mut self) {
-        if let Some(link) = &self.link
-            && self.stream.is_ours()
-        {
-            link.close();
+        if !self.stream.is_ours() {
+            return;
         }
+        if self.stream.leave_end() == Left::Last {
+            if let Some(link) = &self.link {
+                link.close();
+            }
+            if let Some(wire) = self.wire.get() {
+                socket::hang_up(wire.as_fd());
+            }
+        }
+        self.watches.end();
     }
 }
 
@@ -197,6 +331,68 @@ impl PipeReader {
         self.check_process()?;
         Ok(self.clone())
     }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): the pipe is [one of the kernel's](Self::into_fd).
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::anonymous::{self, PipeReader};
+    ///
+    /// let (reader, writer) = anonymous::pipe(0)?;
+    /// // This would rather happen in another process.
+    /// let other = PipeReader::from_parts(reader.share()?)?;
+    /// writer.write_message(b"some")?;
+    /// assert_eq!(other.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::anonymous::{self, PipeReader};
+    ///
+    /// let (reader, writer) = anonymous::pipe(0)?;
+    /// let reader = PipeReader::from_parts(reader.into_parts()?)?;
+    /// # drop(reader);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = AnonymousEnd::from_parts(&parts, Kind::Reader)?;
+        Ok(Self { end })
+    }
 }
 
 impl PipeWriter {
@@ -243,6 +439,68 @@ impl PipeWriter {
     pub fn try_clone(&self) -> io::Result<Self> {
         self.check_process()?;
         Ok(self.clone())
+    }
+
+    /// Parts with which another process can hold this end too: see [`PipeParts`].
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
+    /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
+    /// - `ERROR_NOT_SUPPORTED` (50): the pipe is [one of the kernel's](Self::into_fd).
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
+    /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::anonymous::{self, PipeWriter};
+    ///
+    /// let (reader, writer) = anonymous::pipe(0)?;
+    /// // This would rather happen in another process.
+    /// let other = PipeWriter::from_parts(writer.share()?)?;
+    /// other.write_message(b"some")?;
+    /// assert_eq!(reader.read_message(&mut [0; 4])?.len, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "DuplicateHandle")]
+    pub fn share(&self) -> io::Result<PipeParts> {
+        self.end.share()
+    }
+
+    /// Moves the end to where its parts go: as [`share`](Self::share), and gives this handle up.
+    ///
+    /// # Errors
+    /// As `share`; the handle is closed also then.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use ntpipe::anonymous::{self, PipeWriter};
+    ///
+    /// let (reader, writer) = anonymous::pipe(0)?;
+    /// let writer = PipeWriter::from_parts(writer.into_parts()?)?;
+    /// # drop(writer);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_parts(self) -> io::Result<PipeParts> {
+        self.share()
+    }
+
+    /// The end that another process has [shared](Self::share), as a further holder of it.
+    ///
+    /// # Errors
+    /// - `ERROR_INVALID_PARAMETER` (87): parts of another kind of end.
+    /// - `ERROR_INVALID_HANDLE` (6): somebody has taken these parts already.
+    /// - `ERROR_INVALID_DATA` (13): they don't fit together.
+    /// - `ERROR_TOO_MANY_OPEN_FILES` (4), `ERROR_NO_SYSTEM_RESOURCES` (1450).
+    ///
+    /// # Examples
+    /// As for `share`.
+    pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
+        let end = AnonymousEnd::from_parts(&parts, Kind::Writer)?;
+        Ok(Self { end })
     }
 }
 

@@ -9,21 +9,24 @@ use ntpipe_proto::Error;
 use ntpipe_proto::lane::{Header, Incoming, Outgoing, Pos, Taken};
 
 use super::bell::{self, Sleepers, Trust};
+use super::deferred::{ReadSoFar, WrittenSoFar};
 #[cfg(feature = "tokio")]
 use super::doorbell;
 use super::doorbell::Rung;
 use super::layout::state;
 use super::region::Region;
+use super::roster::Roster;
 use super::spin::{Pace, Spin};
 use crate::primitive::full_fence;
 use crate::stream::Tasks;
-use crate::sys::shm::MemoryId;
+use crate::sys::shm::{self, MemoryId};
 use crate::sys::{cpu, socket};
 
 /// This end's memory, before the peer's is known.
 #[derive(Debug)]
 pub(crate) struct Offer {
     own: Region,
+    file: OwnedFd,
 }
 
 /// One connection, as one of its ends sees it.
@@ -31,6 +34,9 @@ pub(crate) struct Offer {
 pub(crate) struct Link {
     own: Region,
     peer: Region,
+    files: Files,
+    /// Set once several processes hold this end.
+    roster: OnceLock<Roster>,
     /// The threads of this process that wait at this end.
     sleepers: Sleepers,
     /// The tasks of this process that wait at this end.
@@ -49,6 +55,31 @@ pub(crate) struct Link {
     /// This end has written since it last had to wait for data.
     wrote: AtomicBool,
 }
+
+/// The files of both memories: the own one for writing too.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) own: OwnedFd,
+    pub(crate) peer: OwnedFd,
+}
+
+/// The sizes of the rings in both memories.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacities {
+    pub(crate) own: u64,
+    pub(crate) peer: u64,
+}
+
+/// Whether any holder of a shared end waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    Some,
+    Nobody,
+}
+
+/// In a waiting word: some holder of a shared end waits. The bits below count threads of the time
+/// when one process held the end alone.
+const SHARED_WAIT: u32 = 1 << 16;
 
 /// What is known of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +113,9 @@ impl Wait {
 impl Offer {
     /// New memory with a ring of `capacity` bytes for what this end writes.
     pub(crate) fn new(capacity: u64) -> Result<(Self, OwnedFd), Error> {
-        let (own, fd) = Region::create(capacity)?;
-        Ok((Self { own }, fd))
+        let (own, file) = Region::create(capacity)?;
+        let memory = shm::read_only(&file)?;
+        Ok((Self { own, file }, memory))
     }
 
     /// The server closes the instance before the client has come to attach its memory.
@@ -107,15 +139,20 @@ impl Offer {
     }
 
     /// The connection with the peer whose memory this is, with a ring of `capacity` bytes.
-    pub(crate) fn accept(
-        self,
-        peer: impl AsFd,
-        capacity: u64,
-        trust: Trust,
-    ) -> Result<Link, Error> {
-        Ok(Link {
-            own: self.own,
-            peer: Region::attach(peer, capacity)?,
+    pub(crate) fn accept(self, peer: OwnedFd, capacity: u64, trust: Trust) -> Result<Link, Error> {
+        let region = Region::attach(&peer, capacity)?;
+        let own = self.file;
+        Ok(Link::new(self.own, region, Files { own, peer }, trust))
+    }
+}
+
+impl Link {
+    fn new(own: Region, peer: Region, files: Files, trust: Trust) -> Self {
+        Self {
+            own,
+            peer,
+            files,
+            roster: OnceLock::new(),
             sleepers: Sleepers::new(trust),
             tasks: OnceLock::new(),
             socket: None,
@@ -126,11 +163,79 @@ impl Offer {
             reading: Spin::default(),
             writing: Spin::default(),
             wrote: AtomicBool::new(false),
-        })
+        }
     }
-}
 
-impl Link {
+    /// The connection of an end that other processes hold too.
+    pub(crate) fn join(
+        files: Files,
+        capacities: Capacities,
+        trust: Trust,
+        roster: Roster,
+    ) -> Result<Self, Error> {
+        let own = Region::join(&files.own, capacities.own)?;
+        let peer = Region::attach(&files.peer, capacities.peer)?;
+        let link = Self::new(own, peer, files, trust);
+        // It has none yet.
+        let _ = link.roster.set(roster);
+        Ok(link)
+    }
+
+    /// Who else holds this end, if it is shared.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        self.roster.get()
+    }
+
+    /// From now on this end is shared, and its threads that sleep find out.
+    pub(crate) fn set_roster(&self, roster: Roster) {
+        // The caller has the locks under which it is set, and has looked.
+        let _ = self.roster.set(roster);
+        self.sleepers.ring(&self.peer.page().bell.0);
+    }
+
+    /// The memories, for another holder.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// What this end's reader has published.
+    pub(crate) fn read_so_far(&self) -> ReadSoFar {
+        let page = self.own.page();
+        let (incoming, intent) = (&page.incoming.0, &page.intent.0);
+        ReadSoFar {
+            taken: Taken {
+                head: Pos(incoming.head.load(Ordering::Acquire)),
+                consumed: incoming.consumed.load(Ordering::Acquire),
+            },
+            claim: Pos(intent.claim.load(Ordering::Acquire)),
+            asked: intent.asked.load(Ordering::Acquire),
+        }
+    }
+
+    /// What this end's writer has published.
+    pub(crate) fn written_so_far(&self) -> WrittenSoFar {
+        let outgoing = &self.own.page().outgoing.0;
+        WrittenSoFar {
+            tail: Pos(outgoing.tail.load(Ordering::Acquire)),
+            offered: outgoing.offered.load(Ordering::Acquire),
+            completed: Pos(outgoing.completed.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Says, for all holders of a shared end, whether any of them waits for the peer.
+    pub(crate) fn set_shared_wait(&self, wait: Wait, waits: Waits) {
+        let word = self.own_waiting(wait);
+        match waits {
+            Waits::Some => word.fetch_or(SHARED_WAIT, Ordering::Relaxed),
+            Waits::Nobody => word.fetch_and(!SHARED_WAIT, Ordering::Relaxed),
+        };
+    }
+
+    /// The peer's bell, for a sleep of a shared end.
+    pub(crate) fn peer_bell(&self) -> &AtomicU32 {
+        &self.peer.page().bell.0
+    }
+
     /// The connection whose control socket this is.
     pub(crate) fn with_socket(self, socket: Arc<OwnedFd>) -> Self {
         Self {
@@ -167,7 +272,9 @@ impl Link {
         if self.corrupt.load(Ordering::Relaxed) {
             return Peer::Corrupt;
         }
-        if self.disconnected.load(Ordering::Acquire) {
+        if self.disconnected.load(Ordering::Acquire)
+            || self.roster().is_some_and(Roster::is_disconnected)
+        {
             return Peer::Disconnected;
         }
         match self.peer.page().state.0.state.load(Ordering::Acquire) {
@@ -211,12 +318,18 @@ impl Link {
 
     /// This end is closed: the peer reads what is there, then finds it gone.
     pub(crate) fn close(&self) {
-        self.tell(state::CLOSED);
+        // Another holder's disconnect stays the last word.
+        if !self.roster().is_some_and(Roster::is_disconnected) {
+            self.tell(state::CLOSED);
+        }
     }
 
     /// The server disconnects: what is unread is gone, for both.
     pub(crate) fn disconnect(&self) {
         self.disconnected.store(true, Ordering::Release);
+        if let Some(roster) = self.roster() {
+            roster.set_disconnected();
+        }
         self.tell(state::DISCONNECTED);
         self.wake_own();
     }
@@ -232,8 +345,11 @@ impl Link {
         self.wake_peer(Wait::ROOM);
     }
 
-    /// Wakes the threads and tasks of this process that wait at this end.
+    /// Wakes the threads and tasks of this process that wait at this end; of a shared end, all.
     pub(crate) fn wake_own(&self) {
+        if let Some(roster) = self.roster() {
+            roster.ring();
+        }
         self.sleepers.ring(&self.peer.page().bell.0);
         if let Some(tasks) = self.tasks.get() {
             tasks.wake();

@@ -19,7 +19,7 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// New memory of this end, and the descriptor that a peer gets.
+    /// New memory of this end, and its file.
     pub(super) fn create(capacity: u64) -> Result<(Self, OwnedFd), Error> {
         let (capacity, len) = sizes(capacity)?;
         let (mapping, fd) = Mapping::create(len)?;
@@ -39,10 +39,17 @@ impl Region {
     /// The peer's memory; refused if it is not what was agreed.
     pub(super) fn attach(fd: impl AsFd, capacity: u64) -> Result<Self, Error> {
         let (capacity, len) = sizes(capacity)?;
-        let region = Self {
-            mapping: Mapping::attach(fd, len)?,
-            capacity,
-        };
+        Self::checked(Mapping::attach(fd, len)?, capacity)
+    }
+
+    /// The memory of this end, which other processes hold too.
+    pub(super) fn join(fd: impl AsFd, capacity: u64) -> Result<Self, Error> {
+        let (capacity, len) = sizes(capacity)?;
+        Self::checked(Mapping::join(fd, len)?, capacity)
+    }
+
+    fn checked(mapping: Mapping, capacity: usize) -> Result<Self, Error> {
+        let region = Self { mapping, capacity };
         let identity = &region.page().identity.0;
         let known = identity.magic.load(Ordering::Acquire) == MAGIC
             && identity.version.load(Ordering::Relaxed) == VERSION

@@ -14,26 +14,29 @@ use super::heirs::PAUSE;
 use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
+use crate::parts::PipeParts;
 use crate::ring::{Link, Offer, Peer};
+use crate::shared::{self, Holding, Kind, Party, Portrait, Watches};
+use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Terms, lock};
-use crate::sys::session::session_of;
+use crate::sys::session::{own_session, session_of};
 use crate::sys::socket;
 
 /// The client end of an instance.
 pub(crate) struct ClientEnd {
     pub(crate) stream: PipeStream,
     pub(crate) opened: Opened,
-    pub(crate) own_pid: u32,
-    /// Who answered, as the kernel knows it if it was the owner.
-    pub(crate) server_pid: u32,
+    /// Who opened it.
+    pub(crate) own: Party,
+    /// Who answered: as the kernel knows it if it was the owner.
+    pub(crate) server: Party,
     namespace: Arc<Namespace>,
-    /// Its session when the pipe was opened.
-    pub(crate) server_session: u32,
     name: PipeName,
     link: Arc<Link>,
     control: Arc<Control>,
     token: Token,
     service: Arc<Service>,
+    watches: Watches,
 }
 
 /// Which process has the server end.
@@ -122,21 +125,28 @@ impl ClientEnd {
         };
         let stream = PipeStream::new(terms, ReadMode::Byte, EndState::Connected);
         stream.attach(&link);
-        let own_pid = socket::own_pid();
+        let own = Party {
+            pid: socket::own_pid(),
+            session: own_session(),
+        };
+        let server = Party {
+            pid: server_pid,
+            session: session_of(server_pid),
+        };
         // Last: nothing fails after it and leaves the watch behind.
         let token = service.watch(Arc::new(watch), Interest::HangUp)?;
         Ok(Self {
             stream,
             opened,
-            own_pid,
-            server_pid,
+            own,
+            server,
             namespace,
-            server_session: session_of(server_pid),
             name,
             link,
             control,
             token,
             service,
+            watches: Watches::default(),
         })
     }
 
@@ -148,14 +158,82 @@ impl ClientEnd {
             Peer::Gone | Peer::Disconnected | Peer::Corrupt => Err(Error::FILE_NOT_FOUND),
         }
     }
+
+    /// Parts for a further holder.
+    pub(crate) fn share(self: &Arc<Self>) -> io::Result<PipeParts> {
+        let newcomer = self.stream.share()?;
+        let portrait = Portrait {
+            kind: Kind::Client,
+            access: self.stream.terms().access,
+            client: self.own,
+            server: self.server,
+            pipe: self.opened.clone(),
+        };
+        let socket = self.control.socket.as_fd();
+        let (bag, lifeline) = shared::pack(&newcomer, portrait, socket, None)?;
+        let end: Arc<dyn Holding> = Arc::<Self>::clone(self);
+        self.watches
+            .add_lifeline(lifeline, newcomer.id, Arc::downgrade(&end))?;
+        PipeParts::new(bag)
+    }
+
+    /// A further holder of an end that another process has shared.
+    pub(crate) fn from_parts(parts: &PipeParts) -> io::Result<Arc<Self>> {
+        let service = Service::get()?;
+        let received = parts.unpack(Kind::Client)?;
+        let description = received.description;
+        let name = PipeName::parse(&format!(r"\\.\pipe\{}", description.pipe.spelling))?;
+        let namespace = Namespace::open()?;
+        let control = Arc::new(Control {
+            socket: received.connection,
+            exchange: Mutex::new(Exchange::Even),
+        });
+        let watch = Watch {
+            control: Arc::clone(&control),
+            link: Arc::downgrade(&received.link),
+            name: name.clone(),
+        };
+        let token = service.watch(Arc::new(watch), Interest::HangUp)?;
+        let end = Arc::new(Self {
+            stream: received.stream,
+            opened: description.pipe,
+            own: description.client,
+            server: description.server,
+            namespace,
+            name,
+            link: received.link,
+            control,
+            token,
+            service,
+            watches: Watches::default(),
+        });
+        let holding: Arc<dyn Holding> = Arc::<Self>::clone(&end);
+        let holding = Arc::downgrade(&holding);
+        end.watches
+            .add_lifeline(received.lifeline, description.from, holding)?;
+        Ok(end)
+    }
+}
+
+impl Holding for ClientEnd {
+    fn stream(&self) -> &PipeStream {
+        &self.stream
+    }
 }
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
         // In a forked child this is a copy: the end is its parent's.
-        if self.stream.is_ours() {
+        if !self.stream.is_ours() {
+            return;
+        }
+        let left = self.stream.leave_end();
+        if left == Left::Last {
             self.link.close();
-            self.service.forget(self.token);
+        }
+        self.service.forget(self.token);
+        self.watches.end();
+        if left == Left::Last {
             socket::hang_up(self.control.socket.as_fd());
         }
     }

@@ -8,6 +8,8 @@ pub(crate) mod client;
 pub(crate) mod connecting;
 mod election;
 mod heirs;
+pub(crate) mod joined;
+mod lodging;
 mod member;
 pub(crate) mod namespace;
 mod office;

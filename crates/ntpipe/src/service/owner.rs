@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Service;
 use super::heirs::PAUSE;
+use super::lodging::Lodging;
 use super::member::{Membership, Outcome};
 use super::namespace::{Claim, Claimed, DirId, Namespace};
 use super::office::{Handing, Members, Office};
@@ -299,6 +300,7 @@ impl Owner {
             owner: Arc::clone(self),
             stream: PipeStream::new(terms, mode, EndState::Listening),
             changed: Condvar::new(),
+            lodging: Lodging::default(),
             connecting: Mutex::default(),
         });
         machine.entries.insert(

@@ -1,19 +1,29 @@
 //! The server end of an instance: what its owner's state machine decides for it.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ntpipe_proto::control::Notice;
+use ntpipe_proto::control::{Notice, Opened};
+use ntpipe_proto::lane::ring_capacity;
 use ntpipe_proto::{
     End, EndState, Error, InstanceId, InstanceOptions, Listen, NameInfo, Operation, PipeName,
     Quotas, ReadMode, Verdict, WaitMode,
 };
 
-use super::client;
+use super::lodging::Lodging;
 use super::owner::{Client, Machine, Owner, Role, names, now};
+use super::{Source, client};
 use crate::canceller::{Blocked, Wake};
+use crate::parts::PipeParts;
 use crate::ring::Peer;
+use crate::ring::roster::Roster;
+use crate::shared::{self, Holding, Kind, Party, Portrait};
+use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Waiters, lock};
+use crate::sys::session::own_session;
+use crate::sys::{bag, socket};
 
 /// The server end of one instance.
 pub(crate) struct ServerEnd {
@@ -22,6 +32,7 @@ pub(crate) struct ServerEnd {
     pub(crate) stream: PipeStream,
     /// A client has come, or the instance's state has changed otherwise.
     pub(super) changed: Condvar,
+    pub(super) lodging: Lodging,
     /// The calls that wait for a client; its lock comes after that of the name.
     pub(super) connecting: Mutex<Waiters>,
 }
@@ -176,6 +187,7 @@ impl ServerEnd {
     pub(crate) fn disconnect(&self) -> Result<(), Error> {
         self.stream.check_process()?;
         let mut machine = self.owner.machine();
+        self.notice_client(&mut machine);
         let before = machine.server.state(self.id);
         machine.server.disconnect(self.id)?;
         let entry = machine.entries.get_mut(&self.id);
@@ -205,10 +217,22 @@ impl ServerEnd {
     }
 
     /// Closes the end: the client reads what is there, then finds it gone.
+    ///
+    /// While other processes hold it the instance stays taken.
     pub(crate) fn close(&self) {
-        if !self.stream.is_ours() {
+        if !self.stream.is_ours() || self.lodging.has_begun() {
             return;
         }
+        if self.stream.leave_end() == Left::Others && self.lodging.begin() {
+            self.stream.detach(EndState::Closing);
+            self.announce();
+            return;
+        }
+        self.close_for_good();
+    }
+
+    pub(super) fn close_for_good(&self) {
+        self.lodging.watches.end();
         let mut names = names();
         let mut machine = self.owner.machine();
         let entry = machine.entries.remove(&self.id);
@@ -238,8 +262,14 @@ impl ServerEnd {
     }
 
     /// Closes the end and creates a listening one in its place, in one step.
+    ///
+    /// # Errors
+    /// `ERROR_PIPE_BUSY` (231): other processes hold the end.
     pub(crate) fn replace(&self) -> Result<Arc<Self>, Error> {
         self.stream.check_process()?;
+        if self.stream.has_other_holders() {
+            return Err(Error::PIPE_BUSY);
+        }
         let mut machine = self.owner.machine();
         machine.server.advance(now());
         let id = machine.server.replace(self.id)?;
@@ -301,6 +331,11 @@ impl ServerEnd {
             .get(&self.id)
             .and_then(|entry| entry.client.as_ref());
         let Some(client) = client else { return };
+        if let Some(link) = &client.link
+            && link.roster().is_some_and(Roster::is_disconnected)
+        {
+            return self.notice_disconnect(machine);
+        }
         if client
             .link
             .as_ref()
@@ -308,6 +343,68 @@ impl ServerEnd {
         {
             machine.server.client_closed(client.connection);
         }
+    }
+
+    /// Another holder has disconnected the instance.
+    fn notice_disconnect(&self, machine: &mut Machine) {
+        // It is in no other state than connected, or its client has left.
+        let _ = machine.server.disconnect(self.id);
+        if let Some(entry) = machine.entries.get_mut(&self.id) {
+            entry.disconnects += 1;
+            entry.client = None;
+        }
+        self.stream.detach(EndState::Disconnected);
+        self.announce();
+    }
+
+    /// Parts for a further holder.
+    pub(crate) fn share(self: &Arc<Self>) -> io::Result<PipeParts> {
+        let (name, quotas) = self.info()?;
+        let newcomer = self.stream.share()?;
+        let machine = self.owner.machine();
+        let entry = machine.entries.get(&self.id);
+        let client = entry.and_then(|entry| entry.client.as_ref());
+        let client = client.ok_or(Error::PIPE_NOT_CONNECTED)?;
+        let session = client.session.upgrade();
+        let session = session.ok_or(Error::PIPE_NOT_CONNECTED)?;
+        let client = Party {
+            pid: client.credentials.pid,
+            session: client.session_id,
+        };
+        let server = Party {
+            pid: socket::own_pid(),
+            session: own_session(),
+        };
+        drop(machine);
+        let portrait = Portrait {
+            kind: Kind::Server,
+            access: self.stream.terms().access,
+            client,
+            server,
+            pipe: Opened {
+                pipe_type: name.pipe_type,
+                direction: name.direction,
+                instance: self.id.get(),
+                max_instances: name.max_instances,
+                quotas,
+                inbound_ring: ring_capacity(quotas.inbound),
+                outbound_ring: ring_capacity(quotas.outbound),
+                server_pid: socket::own_pid(),
+                spelling: self.owner.name.as_str().to_owned(),
+            },
+        };
+        let (ours, theirs) = bag::pair()?;
+        let socket = session.fd();
+        let packed = shared::pack(&newcomer, portrait, socket, Some(theirs.as_fd()));
+        drop(theirs);
+        let (bag, lifeline) = packed?;
+        self.lodging.add(ours, Arc::downgrade(self))?;
+        let end: Arc<dyn Holding> = Arc::<Self>::clone(self);
+        let end = Arc::downgrade(&end);
+        self.lodging
+            .watches
+            .add_lifeline(lifeline, newcomer.id, end)?;
+        PipeParts::new(bag)
     }
 
     /// The name's properties and this instance's quotas.
@@ -354,6 +451,12 @@ impl ServerEnd {
 
     pub(crate) fn name(&self) -> &PipeName {
         &self.owner.name
+    }
+}
+
+impl Holding for ServerEnd {
+    fn stream(&self) -> &PipeStream {
+        &self.stream
     }
 }
 

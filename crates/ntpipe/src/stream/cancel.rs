@@ -67,6 +67,10 @@ impl WriteSide {
         let Slot::Linked(link) = &self.link else {
             return self.waiters.cancel_all();
         };
+        if link.roster().is_some() {
+            // Their threads take them back.
+            return self.waiters.cancel_all();
+        }
         let aborted = Err(Error::OPERATION_ABORTED);
         let mut found = false;
         for (call, write) in self.waiters.uncancelled().into_iter().rev() {

@@ -91,6 +91,11 @@ pub(crate) fn turn(
     {
         return Ok(());
     }
+    // What other processes hold too can't turn for them.
+    let is_shared = |slot: &Slot| matches!(slot, Slot::Linked(link) if link.roster().is_some());
+    if writes.iter().any(|side| is_shared(&side.link)) {
+        return Err(Error::NOT_SUPPORTED);
+    }
     let unread = match reads.last_mut() {
         Some(side) if reader.is_some() => side.unread(ring_capacity(quota))?,
         Some(_) | None => Vec::new(),

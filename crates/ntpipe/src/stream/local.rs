@@ -5,14 +5,14 @@
 //! a read has waited for is gone from the pipe, and nobody else can take it, once the write returns.
 //!
 //! Locks: the side of an end that writes, then that of an end that reads, be it the other one; under
-//! the latter none is taken.
+//! the latter only such as are let go of before any other is taken.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Poll;
 
-use ntpipe_proto::{Error, PipeState, ReadMode};
+use ntpipe_proto::{Error, PipeState};
 
 use super::reading::ask_anew;
 use super::waiters::Handed;
@@ -27,7 +27,11 @@ use crate::sys::fork::PerProcess;
 pub(super) struct ReadHalf {
     pub(super) side: Mutex<ReadSide>,
     /// A [`PipeState`].
-    pub(super) modes: AtomicU32,
+    modes: AtomicU32,
+    /// The connection, if other processes hold the end too: their modes count. Its lock is the last.
+    shared: Mutex<Option<Arc<Link>>>,
+    /// Whether there is one.
+    is_shared: AtomicBool,
     /// How many reads wait; changed under the lock.
     waiting: AtomicUsize,
     /// Changes whenever something was read for one that waits, or one was ended.
@@ -112,14 +116,37 @@ impl ReadHalf {
         Self {
             side: Mutex::new(side),
             modes: AtomicU32::new(modes.bits()),
+            shared: Mutex::new(None),
+            is_shared: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             served: AtomicU64::new(0),
         }
     }
 
-    fn mode(&self) -> ReadMode {
-        let modes = PipeState::from_bits(self.modes.load(Ordering::Relaxed));
-        modes.unwrap_or(PipeState::CLIENT).read_mode
+    pub(super) fn modes(&self) -> PipeState {
+        if self.is_shared.load(Ordering::Relaxed)
+            && let Some(roster) = lock(&self.shared).as_ref().and_then(|link| link.roster())
+        {
+            return roster.modes();
+        }
+        // Only modes are ever stored.
+        PipeState::from_bits(self.modes.load(Ordering::Relaxed)).unwrap_or(PipeState::CLIENT)
+    }
+
+    /// Sets the modes, for all holders.
+    pub(super) fn set_modes(&self, modes: PipeState) {
+        self.modes.store(modes.bits(), Ordering::Relaxed);
+        if let Some(roster) = lock(&self.shared).as_ref().and_then(|link| link.roster()) {
+            roster.set_modes(modes);
+        }
+    }
+
+    /// Who holds the end besides has the same modes; if nobody does any more, they are `modes`.
+    pub(super) fn share_with(&self, link: Option<&Arc<Link>>, modes: PipeState) {
+        let mut shared = lock(&self.shared);
+        self.modes.store(modes.bits(), Ordering::Relaxed);
+        *shared = link.cloned();
+        self.is_shared.store(shared.is_some(), Ordering::Relaxed);
     }
 
     /// The number of reads that wait has changed; the lock is held. Look for data after this: who
@@ -140,8 +167,8 @@ impl ReadHalf {
     }
 
     /// The buffers of the reads that wait at this end for what `writer` writes; 0 if there is
-    /// something unread.
-    pub(super) fn room_for(&self, writer: &Link) -> usize {
+    /// something unread. `None` if other processes hold that end too: they can't be asked.
+    pub(super) fn room_for(&self, writer: &Link) -> Option<usize> {
         let mut side = lock(&self.side);
         let ReadSide {
             link: Slot::Linked(link),
@@ -150,10 +177,13 @@ impl ReadHalf {
             ..
         } = &mut *side
         else {
-            return 0;
+            return Some(0);
         };
+        if link.roster().is_some() {
+            return None;
+        }
         let is_empty = link.is_peer_of(writer) && reader.is_empty(&**link) == Ok(true);
-        if is_empty { turns.room() } else { 0 }
+        Some(if is_empty { turns.room() } else { 0 })
     }
 
     /// The reads that wait for what `writer` writes ask for it, also those that spin.
@@ -168,7 +198,7 @@ impl ReadHalf {
         else {
             return;
         };
-        if link.is_peer_of(writer) && !turns.is_empty() {
+        if link.is_peer_of(writer) && link.roster().is_none() && !turns.is_empty() {
             turns.ask_all(true);
             reader.ask(&**link, turns.asked());
         }
@@ -179,6 +209,7 @@ impl ReadHalf {
         let mut side = lock(&self.side);
         if let Slot::Linked(link) = &side.link
             && link.is_peer_of(writer)
+            && link.roster().is_none()
         {
             let link = Arc::clone(link);
             self.serve(&mut side, &link);
@@ -214,7 +245,7 @@ impl ReadHalf {
             let Some(dst) = handed.bytes.get_mut(..room) else {
                 break;
             };
-            let result = super::try_read(link, reader, &mut call.op, self.mode(), dst);
+            let result = super::try_read(link, reader, &mut call.op, self.modes().read_mode, dst);
             // A read that is done at once does not count how far it has come.
             let now = match &result {
                 Ok(Poll::Ready(read)) => read.len,
@@ -255,6 +286,15 @@ impl ReadHalf {
         let aborted = Err(Error::OPERATION_ABORTED);
         if let Slot::Linked(link) = &side.link {
             let link = Arc::clone(link);
+            if link.roster().is_some() {
+                // Their threads look what is there for them, and end them.
+                let found = match turn {
+                    Some(turn) => side.turns.cancel(turn),
+                    None => side.turns.cancel_all(),
+                };
+                link.wake_own();
+                return found;
+            }
             self.serve(side, &link);
             // A write may have counted on what was asked for: then they have it.
             match turn {

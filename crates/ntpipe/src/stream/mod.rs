@@ -13,6 +13,7 @@ use ntpipe_proto::{
     WaitMode,
 };
 
+use self::shared::{SharedReads, SharedWrites};
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
@@ -24,6 +25,7 @@ mod modes;
 mod polling;
 mod query;
 mod reading;
+pub(crate) mod shared;
 mod stash;
 mod tasks;
 mod waiters;
@@ -84,6 +86,7 @@ struct ReadSide {
     arriving: Waiters,
     /// Memory to read into for those that wait.
     spare: Vec<u8>,
+    shared: SharedReads,
     /// What a task's read has of a message whose rest was not there yet.
     stash: Stash,
     /// A task waits for the reply of its transaction: other tasks come behind it.
@@ -97,8 +100,9 @@ struct WriteSide {
     writer: Writer,
     /// The calls that wait: writes, flushes, and those for a client that is on its way.
     waiters: Waiters,
-    /// Where the peer is found if it is in this process.
+    /// Where the peer is found if it is in this process; an end that is shared has none.
     seat: Option<Arc<Seat>>,
+    shared: SharedWrites,
     /// The size of what a task could not write at once; there is room for tasks when that fits.
     #[cfg(feature = "tokio")]
     wanted: usize,
@@ -128,6 +132,7 @@ impl PipeStream {
             turns: Waiters::default(),
             arriving: Waiters::default(),
             spare: Vec::new(),
+            shared: SharedReads::default(),
             stash: Stash::default(),
             #[cfg(feature = "tokio")]
             transacts: false,
@@ -143,6 +148,7 @@ impl PipeStream {
                 writer: new_writer(&terms),
                 waiters: Waiters::default(),
                 seat: None,
+                shared: SharedWrites::default(),
                 #[cfg(feature = "tokio")]
                 wanted: 0,
             }),
@@ -160,15 +166,21 @@ impl PipeStream {
 
     /// Begins a new connection.
     pub(crate) fn attach(&self, link: &Arc<Link>) {
+        let modes = self.modes();
         link.set_tasks(&self.tasks);
         // In this order everywhere: who writes may read for a peer in this process.
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
         read.reader = new_reader(&self.terms);
+        read.shared = SharedReads::default();
         read.link = Slot::Linked(Arc::clone(link));
         write.writer = new_writer(&self.terms);
+        write.shared = SharedWrites::default();
         write.link = Slot::Linked(Arc::clone(link));
-        write.seat = Some(Seat::take(link, &self.read));
+        // What other processes hold too, nobody may serve for them.
+        let is_shared = link.roster().is_some();
+        write.seat = (!is_shared).then(|| Seat::take(link, &self.read));
+        self.read.share_with(is_shared.then_some(link), modes);
         read.forget_calls();
         write.forget_calls();
         self.arrived.iter().for_each(Condvar::notify_all);
@@ -182,8 +194,11 @@ impl PipeStream {
     /// Ends the connection for this end; calls that wait have been told through the link. Tasks are
     /// woken by [`Tasks::wake`].
     pub(crate) fn detach(&self, state: EndState) {
+        let modes = self.modes();
         let mut write = lock(&self.write);
         let mut read = lock(&self.read.side);
+        // What the other holders have set stays in force here.
+        self.read.share_with(None, modes);
         read.link = Slot::Absent(state);
         write.link = Slot::Absent(state);
         write.seat = None;

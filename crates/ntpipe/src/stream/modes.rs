@@ -1,17 +1,16 @@
 //! How an end reads and waits: `SetNamedPipeHandleState`, and what the handle says of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use ntpipe_proto::{Access, Error, Operation, PipeState, ReadMode, WaitMode};
 
-use super::{PipeStream, ReadSide, Slot, WriteSide, lock};
+use super::{PipeStream, ReadSide, Slot, Terms, WriteSide, lock};
 use crate::ring::Peer;
 
 impl PipeStream {
     /// Both modes of this end.
     pub(crate) fn modes(&self) -> PipeState {
-        // Only modes are ever stored.
-        PipeState::from_bits(self.read.modes.load(Ordering::Relaxed)).unwrap_or(PipeState::CLIENT)
+        self.read.modes()
     }
 
     pub(crate) fn mode(&self) -> ReadMode {
@@ -29,7 +28,7 @@ impl PipeStream {
             wait_mode,
             ..self.modes()
         };
-        self.read.modes.store(modes.bits(), Ordering::Relaxed);
+        self.read.set_modes(modes);
     }
 
     /// Sets one mode or both: `change` makes the new ones of the old ones.
@@ -44,34 +43,37 @@ impl PipeStream {
         self.check(Operation::SetState)?;
         // Calls choose how to wait under these locks.
         let mut write = lock(&self.write);
-        let read = lock(&self.read.side);
+        let mut read = lock(&self.read.side);
         let old = self.modes();
         let new = change(old);
         if !self.terms.pipe_type.allows(new.read_mode) {
             return Err(Error::INVALID_PARAMETER);
         }
         let stops = old.wait_mode == WaitMode::Wait && new.wait_mode == WaitMode::NoWait;
-        if stops && (read.has_waiters() || write.has_unread()?) {
+        if stops && (read.has_waiters(&self.terms)? || write.has_unread(&self.terms)?) {
             return Err(Error::PIPE_BUSY);
         }
-        self.read.modes.store(new.bits(), Ordering::Relaxed);
+        self.read.set_modes(new);
         Ok(())
     }
 }
 
 impl ReadSide {
-    fn has_waiters(&self) -> bool {
-        !self.turns.is_empty()
-            || self
-                .link
-                .kernel()
-                .is_some_and(|kernel| kernel.has_waiters())
+    fn has_waiters(&mut self, terms: &Terms) -> Result<bool, Error> {
+        if !self.turns.is_empty() {
+            return Ok(true);
+        }
+        match self.link.clone() {
+            Slot::Kernel(kernel) => Ok(kernel.has_waiters()),
+            Slot::Linked(link) if link.roster().is_some() => self.has_shared_waiters(terms, &link),
+            Slot::Linked(_) | Slot::Arriving | Slot::Absent(_) => Ok(false),
+        }
     }
 }
 
 impl WriteSide {
     /// Whether the peer has not read everything, an empty message included.
-    fn has_unread(&mut self) -> Result<bool, Error> {
+    fn has_unread(&mut self, terms: &Terms) -> Result<bool, Error> {
         if let Some(kernel) = self.link.kernel() {
             return Ok(kernel.has_unread_writes());
         }
@@ -80,6 +82,10 @@ impl WriteSide {
         };
         if link.peer() != Peer::Connected {
             return Ok(false);
+        }
+        if link.roster().is_some() {
+            let link = Arc::clone(link);
+            return self.has_unread_shared(terms, &link);
         }
         let flush = self.writer.flush();
         let all_read = self.writer.poll_flush(&**link, flush);

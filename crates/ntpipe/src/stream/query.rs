@@ -1,9 +1,11 @@
 //! What an end tells about itself.
 
+use std::sync::Arc;
+
 use ntpipe_proto::lane::Outgoing;
 use ntpipe_proto::{Access, EndState, Error, Operation};
 
-use super::{PipeStream, Slot, WriteSide, lock};
+use super::{PipeStream, Slot, Terms, WriteSide, lock};
 
 /// The state of an end and of its two queues.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +26,7 @@ impl PipeStream {
         let state = write.link.state()?;
         let is_linked = matches!(write.link, Slot::Linked(_) | Slot::Kernel(_));
         let free = match self.terms.writes {
-            Some(quota) => Some(write.free(state, quota)?),
+            Some(_) => Some(write.free(&self.terms, state)?),
             None => None,
         };
         drop(write);
@@ -52,7 +54,8 @@ impl PipeStream {
 
 impl WriteSide {
     /// The quota that is free. Reads that wait at the other end take of it (reference 2.5).
-    fn free(&mut self, state: EndState, quota: u32) -> Result<u64, Error> {
+    fn free(&mut self, terms: &Terms, state: EndState) -> Result<u64, Error> {
+        let quota = terms.writes.unwrap_or(0);
         if let Some(kernel) = self.link.kernel() {
             return Ok(kernel.free());
         }
@@ -62,11 +65,16 @@ impl WriteSide {
         if state != EndState::Connected {
             return Ok(u64::from(quota));
         }
-        let free = self.writer.free_quota(&**link);
+        let link = Arc::clone(link);
+        let free = match link.roster() {
+            Some(_) => self.free_shared(terms, &link),
+            None => self.writer.free_quota(&*link),
+        };
         let free = free.map_err(|error| link.poison(error))?;
-        let asked = match self.seat.as_ref().and_then(|seat| seat.peer()) {
-            Some(peer) => u64::try_from(peer.room_for(link)).unwrap_or(u64::MAX),
-            None => Outgoing::asked(&**link),
+        let peer = self.seat.as_ref().and_then(|seat| seat.peer());
+        let asked = match peer.and_then(|peer| peer.room_for(&link)) {
+            Some(room) => u64::try_from(room).unwrap_or(u64::MAX),
+            None => Outgoing::asked(&*link),
         };
         Ok(free.saturating_sub(asked))
     }

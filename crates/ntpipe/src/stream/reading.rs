@@ -4,10 +4,11 @@ use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Instant;
 
-use ntpipe_proto::lane::{Charge, Incoming, Peek, Read, Reader, Reading};
-use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status};
+use ntpipe_proto::lane::{Incoming, Peek, Read, Reader, Reading};
+use ntpipe_proto::{Access, EndState, Error, Operation, ReadMode, Status, WaitMode};
 
 use super::local::{AMPLE, ReadCall};
+use super::shared::ReadTurn;
 use super::stash::Resumed;
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
@@ -45,6 +46,7 @@ impl PipeStream {
         } = &mut *side;
         if turns.is_empty()
             && let Slot::Linked(link) = link
+            && link.roster().is_none()
         {
             let mode = self.mode();
             if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {
@@ -56,6 +58,12 @@ impl PipeStream {
             return kernel.read(dst, deadline, self.is_nowait());
         }
         let link = self.linked(&side.link, Operation::Read)?;
+        if link.roster().is_some() {
+            let turn = self.take_turn(&mut side, dst.len(), op);
+            let blocked = Blocked::enter(|| self.read_call(&link, turn));
+            let call = ReadTurn::new(turn, op, self.modes().wait_mode, blocked);
+            return self.read_shared(side, &link, call, dst, deadline);
+        }
         // Of a message that is half here the rest is on its way.
         if self.is_nowait() && op.filled() == 0 {
             return Err(Status::PIPE_EMPTY.error());
@@ -87,6 +95,10 @@ impl PipeStream {
             }
             if !side.link.is(link) {
                 break Err(side.link.left());
+            }
+            if link.roster().is_some() {
+                let call = ReadTurn::new(turn, op, WaitMode::Wait, blocked);
+                return self.read_shared(side, link, call, dst, deadline);
             }
             let (rings, tail, served) = (link.rings(), Incoming::tail(&**link), half.served());
             let moved = || {
@@ -120,7 +132,7 @@ impl PipeStream {
                 continue;
             }
             let mut side_then = lock(&half.side);
-            if side_then.link.is(link) {
+            if side_then.link.is(link) && link.roster().is_none() {
                 side_then.ask(link, turn, true);
             }
             drop(side_then);
@@ -178,6 +190,9 @@ impl PipeStream {
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
             Peer::Connected | Peer::Gone => {}
         }
+        if link.roster().is_some() {
+            return self.peek_shared(side, link, dst);
+        }
         let result = match peer {
             Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
@@ -209,26 +224,35 @@ impl PipeStream {
         }
         let mut side = self.read_side_by(deadline)?;
         let link = self.linked(&side.link, Operation::Transact)?;
-        let is_empty = side
-            .reader
-            .is_empty(&*link)
-            .map_err(|error| link.poison(error))?;
-        if !is_empty || !side.stash.is_empty() || !side.turns.is_empty() {
+        if !side.stash.is_empty() || !side.turns.is_empty() {
+            return Err(Error::PIPE_BUSY);
+        }
+        let is_empty = match link.roster() {
+            // Other holders count as well.
+            Some(_) => self.begin_transaction(&mut side, &link).map(|()| true),
+            None => side.reader.is_empty(&*link),
+        };
+        if !is_empty.map_err(|error| link.poison(error))? {
             return Err(Error::PIPE_BUSY);
         }
         // The reply is ours: a read that another thread starts comes behind.
         let turn = self.take_turn(&mut side, reply.len(), Reading::default());
         drop(side);
-        // Not to another client that has come meanwhile.
-        let written = self.write_charged(request, Charge::Uncharged, Some(&link), deadline);
+        let written = self.write_request(request, &link, deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
-            // A reply that came before is lost with the call.
-            side.turns.take_ended(turn);
-            self.leave(&mut side, turn);
+            // With both ends in this process the reply may have come before: nobody else has it.
+            let result = match side.collect(turn, reply) {
+                Collected::Ended(Ok(read)) => Ok(read),
+                Collected::Ended(Err(_)) | Collected::Waits(_) => Err(error),
+            };
+            match link.roster() {
+                Some(_) => self.leave_shared(&mut side, &link, turn),
+                None => self.leave(&mut side, turn),
+            }
             drop(side);
             self.tasks.wake();
-            return Err(error);
+            return result;
         }
         self.read_in_turn(side, &link, turn, reply, deadline)
     }

@@ -1,14 +1,22 @@
 //! The tasks of this process that wait at an end: what event loops have instead of sleepers.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
+#[cfg(feature = "tokio")]
+use ntpipe_proto::Error;
+
 use super::lock;
+#[cfg(feature = "tokio")]
+use super::{PipeStream, Slot};
 
 /// Who waits at an end without a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     waiting: Mutex<Waiting>,
+    /// How many event loops use the end.
+    users: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +62,33 @@ impl Tasks {
         for entry in entries {
             entry.waker.wake();
         }
+    }
+
+    /// Whether an event loop uses the end, so that tasks may wait there.
+    pub(super) fn are_used(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl PipeStream {
+    /// An event loop uses this end, until [`leave_loop`](Self::leave_loop): meanwhile it can't be
+    /// shared.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_SUPPORTED` (50) if other processes hold it.
+    pub(crate) fn enter_loop(&self) -> Result<(), Error> {
+        let read = lock(&self.read.side);
+        if matches!(&read.link, Slot::Linked(link) if link.roster().is_some()) {
+            return Err(Error::NOT_SUPPORTED);
+        }
+        // Who shares it looks at this under the same lock.
+        self.tasks.users.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(crate) fn leave_loop(&self) {
+        self.tasks.users.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -82,11 +82,10 @@ impl Waiters {
         calls.map(|call| (call.id, call.write)).collect()
     }
 
-    /// Leaves it to the thread of a call to end it.
-    pub(super) fn cancel(&mut self, id: u64) {
-        if let Some(call) = self.find(id) {
-            call.is_cancelled = true;
-        }
+    /// Leaves it to the thread of a call to end it; whether that is news.
+    pub(super) fn cancel(&mut self, id: u64) -> bool {
+        let call = self.find(id);
+        call.is_some_and(|call| !std::mem::replace(&mut call.is_cancelled, true))
     }
 
     /// One less; it may have been forgotten before.

@@ -8,6 +8,7 @@ use ntpipe_proto::lane::{Begun, Charge, OpId, Outgoing, Taken, Withdrawal};
 use ntpipe_proto::{EndState, Error, Operation};
 
 use super::local::Seat;
+use super::shared::WriteCall;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
 use crate::canceller::Blocked;
 use crate::ring::{Link, Pace, Peer, Wait};
@@ -19,18 +20,41 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        if self.is_nowait() {
-            return self.write_nowait(src, deadline);
+        let side = self.side_to_write(deadline)?;
+        match self.is_nowait() {
+            true => self.write_nowait(side, src, deadline),
+            false => self.write_charged(side, src, Charge::Charged, deadline),
         }
-        self.write_charged(src, Charge::Charged, None, deadline)
+    }
+
+    /// The request of a transaction: for this connection only, not for a client that came later.
+    pub(super) fn write_request(
+        &self,
+        src: &[u8],
+        link: &Arc<Link>,
+        deadline: Option<Instant>,
+    ) -> Result<usize, Error> {
+        let side = self.side_to_write(deadline)?;
+        if !side.link.is(link) {
+            return Err(side.link.left());
+        }
+        self.write_charged(side, src, Charge::Uncharged, deadline)
+    }
+
+    fn side_to_write(&self, deadline: Option<Instant>) -> Result<MutexGuard<'_, WriteSide>, Error> {
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        self.write_side_by(deadline)
     }
 
     /// `WriteFile` at an end that does not wait: what can't complete now is not written (observed
     /// 6.3). What reads of the other end wait for goes to them (6.5 to 6.8).
-    fn write_nowait(&self, src: &[u8], deadline: Option<Instant>) -> Result<usize, Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
+    fn write_nowait<'a>(
+        &'a self,
+        mut side: MutexGuard<'a, WriteSide>,
+        src: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<usize, Error> {
         if let Some(kernel) = side.link.kernel() {
             drop(side);
             return kernel.write(src, deadline, true);
@@ -39,6 +63,9 @@ impl PipeStream {
             link, writer, seat, ..
         } = &mut *side;
         let link = Arc::clone(self.writable(link)?);
+        if link.roster().is_some() {
+            return self.write_nowait_shared(&mut side, &link, src);
+        }
         if let Some(peer) = seat.as_ref().and_then(|seat| seat.peer()) {
             peer.ask_of(&link);
         }
@@ -63,20 +90,13 @@ impl PipeStream {
         }
     }
 
-    /// Writes, to this connection only if one is named.
-    pub(super) fn write_charged(
-        &self,
+    fn write_charged<'a>(
+        &'a self,
+        mut side: MutexGuard<'a, WriteSide>,
         src: &[u8],
         charge: Charge,
-        only: Option<&Arc<Link>>,
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
-        if only.is_some_and(|link| !side.link.is(link)) {
-            return Err(side.link.left());
-        }
         let WriteSide {
             link, writer, seat, ..
         } = &mut *side;
@@ -85,6 +105,10 @@ impl PipeStream {
             return kernel.write(src, deadline, false);
         }
         let link = self.writable(link)?;
+        if link.roster().is_some() {
+            let link = Arc::clone(link);
+            return self.write_shared(side, &link, src, charge, deadline);
+        }
         let begun = writer
             .begin(&**link, src, charge)
             .map_err(|error| link.poison(error))?;
@@ -120,6 +144,10 @@ impl PipeStream {
             }
             if !side.link.is(link) {
                 return Err(side.link.left());
+            }
+            if link.roster().is_some() {
+                let call = WriteCall::new(call, blocked);
+                return self.finish_shared(side, link, (id, call), src, deadline);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
             let resumed = side.writer.resume(&**link, id, src);
@@ -175,9 +203,7 @@ impl PipeStream {
 
     /// `FlushFileBuffers`: waits until the peer has read everything written so far.
     pub(crate) fn flush_until(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        self.check_process()?;
-        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.write_side_by(deadline)?;
+        let mut side = self.side_to_write(deadline)?;
         let link = match side.link.clone() {
             Slot::Linked(link) => link,
             Slot::Absent(state) => return self.refusal(Operation::Flush, state),
@@ -192,6 +218,10 @@ impl PipeStream {
             Peer::Gone => return Ok(()),
             Peer::Disconnected => return self.refusal(Operation::Flush, EndState::Disconnected),
             Peer::Corrupt => return Err(link.poison(Error::INVALID_DATA)),
+        }
+        if link.roster().is_some() {
+            let call = WriteCall::enter(&mut side, &link);
+            return self.flush_shared(side, &link, call, None, deadline);
         }
         let flush = side.writer.flush();
         let blocked = Blocked::enter(|| Arc::clone(&link));
@@ -230,6 +260,10 @@ impl PipeStream {
                 side.waiters.take_ended(call);
                 return Err(side.link.left());
             }
+            if link.roster().is_some() {
+                let call = WriteCall::new(call, blocked);
+                return self.flush_shared(side, &link, call, Some(flush), deadline);
+            }
         };
         side.waiters.leave(call);
         result
@@ -257,6 +291,6 @@ fn wait_for_room(link: &Link, rings: u32, taken: Taken, deadline: Option<Instant
 
 /// How long a reader may take to decide about a write that is withdrawn; it must have been stopped
 /// in the middle of a few instructions to take that long.
-const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CONTESTED_LIMIT: Duration = Duration::from_secs(5);
 /// How long to wait before asking it again.
-const CONTESTED_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const CONTESTED_PAUSE: Duration = Duration::from_millis(1);

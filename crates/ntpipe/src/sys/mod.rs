@@ -4,6 +4,7 @@
 
 #[cfg(feature = "tokio")]
 mod attributes;
+pub(crate) mod bag;
 pub(crate) mod cpu;
 #[cfg(feature = "tokio")]
 pub(crate) mod event_loop;
@@ -11,6 +12,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+pub(crate) mod record_lock;
 pub(crate) mod session;
 pub(crate) mod shm;
 pub(crate) mod signal;

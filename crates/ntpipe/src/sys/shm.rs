@@ -8,7 +8,7 @@
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use ntpipe_proto::Error;
 use rustix::fs::{self, MemfdFlags, Mode, OFlags, SealFlags, Stat};
@@ -49,7 +49,7 @@ const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::SEAL);
 
 impl Mapping {
-    /// New zeroed memory of this process, and a descriptor with which a peer can only read it.
+    /// New zeroed memory of this process, and its file.
     pub(crate) fn create(len: usize) -> Result<(Self, OwnedFd), Error> {
         let refused = |attempt| move |errno| win32_from_errno(errno, attempt);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -57,23 +57,29 @@ impl Mapping {
         let size = u64::try_from(len).map_err(|_| Error::INVALID_PARAMETER)?;
         fs::ftruncate(&file, size).map_err(refused("ftruncate"))?;
         fs::fcntl_add_seals(&file, SEALS).map_err(refused("F_ADD_SEALS"))?;
-        // Another user who gets the descriptor below can't open the file anew for writing.
+        // Another user who gets a descriptor for reading can't open the file anew for writing.
         fs::fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(refused("fchmod"))?;
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let read_only = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(refused("opening a memory file anew, through /proc"))?;
         let stat = fs::fstat(&file).map_err(refused("fstat"))?;
-        Ok((Self::map(&file, len, true, &stat)?, read_only))
+        Ok((Self::map(&file, len, true, &stat)?, file))
     }
 
     /// Maps a peer's memory to read it; refuses what could change its size under our hands.
     pub(crate) fn attach(file: impl AsFd, len: usize) -> Result<Self, Error> {
+        Self::checked(file, len, false)
+    }
+
+    /// Maps memory that other processes hold together with this one; they all write it.
+    pub(crate) fn join(file: impl AsFd, len: usize) -> Result<Self, Error> {
+        Self::checked(file, len, true)
+    }
+
+    fn checked(file: impl AsFd, len: usize, writable: bool) -> Result<Self, Error> {
         let seals = fs::fcntl_get_seals(&file).map_err(|_| Error::INVALID_DATA)?;
         let stat = fs::fstat(&file).map_err(|_| Error::INVALID_DATA)?;
         if !seals.contains(SEALS) || usize::try_from(stat.st_size) != Ok(len) {
             return Err(Error::INVALID_DATA);
         }
-        Self::map(file, len, false, &stat)
+        Self::map(file, len, writable, &stat)
     }
 
     fn map(file: impl AsFd, len: usize, writable: bool, stat: &Stat) -> Result<Self, Error> {
@@ -151,6 +157,23 @@ impl Mapping {
         // SAFETY: M1, M2: a mapped, aligned word, which all sides access atomically.
         unsafe { word.cast::<AtomicU32>().as_ref() }
     }
+
+    /// The aligned word of eight bytes at `at`, of which the same holds.
+    pub(crate) fn long_word(&self, at: usize) -> &AtomicU64 {
+        let fits = at.checked_add(8).is_some_and(|end| end <= self.len) && at.is_multiple_of(8);
+        assert!(fits, "a word beyond the memory");
+        // SAFETY: M1: `at` is within the memory by the check above.
+        let word = unsafe { self.base.add(at) };
+        // SAFETY: M1, M2: a mapped, aligned word, which all sides access atomically.
+        unsafe { word.cast::<AtomicU64>().as_ref() }
+    }
+}
+
+/// A descriptor with which a peer can only read a memory.
+pub(crate) fn read_only(file: impl AsFd) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| win32_from_errno(errno, "opening a memory file anew, through /proc"))
 }
 
 impl Drop for Mapping {

@@ -68,8 +68,10 @@ pub(super) enum Slot {
 
 impl<H: Holder> End<H> {
     pub(super) fn new(pipe: H) -> io::Result<Self> {
+        let doorbell = Doorbell::new(pipe.tasks())?;
+        pipe.enter_loop()?;
         Ok(Self {
-            doorbell: Doorbell::new(pipe.tasks())?,
+            doorbell,
             pipe,
             reading: Patience::default(),
             writing: Patience::default(),
@@ -312,6 +314,7 @@ impl<H: Holder> Drop for End<H> {
         for slot in &self.slots {
             self.leave(&mut lock(slot));
         }
+        self.pipe.leave_loop();
     }
 }
 

@@ -244,7 +244,8 @@ macro_rules! surface {
             /// An end that threads have used, for the tasks of this runtime.
             ///
             /// # Errors
-            /// Outside of a runtime.
+            /// Outside of a runtime. `ERROR_NOT_SUPPORTED` (50): other processes hold the end too
+            /// (`share`).
             pub fn from_blocking(pipe: $blocking) -> io::Result<Self> {
                 Ok(Self {
                     end: Arc::new(End::new(pipe)?),

@@ -265,6 +265,23 @@ impl Child {
         self.process.wait().unwrap();
     }
 
+    /// `kill -9`; returns all numbers that it had said.
+    pub(crate) fn kill_and_hear_all(mut self) -> Vec<u32> {
+        self.process.kill().unwrap();
+        let mut text = String::new();
+        io::Read::read_to_string(&mut self.output, &mut text).unwrap();
+        self.process.wait().unwrap();
+        // The last line may be torn.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole.lines().filter_map(|line| line.split_once(MARK));
+        lines.map(|(_, number)| number.parse().unwrap()).collect()
+    }
+
+    /// As [`kill_and_hear_all`](Self::kill_and_hear_all): the last one.
+    pub(crate) fn kill_and_hear(self) -> Option<u32> {
+        self.kill_and_hear_all().pop()
+    }
+
     /// Waits until the child is done; it must have succeeded.
     #[track_caller]
     pub(crate) fn finish(self) {
@@ -344,8 +361,13 @@ pub(crate) fn asleep<T>(block: impl FnOnce() -> T, then: impl FnOnce() + Send) -
 
 /// Whether a thread of this process sleeps.
 pub(crate) fn is_asleep(thread: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    state_of(thread).unwrap() == 'S'
+}
+
+/// What a thread of this process does, as the kernel puts it; none if it has ended.
+fn state_of(thread: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Waits until all other threads of this process sleep.
@@ -356,7 +378,8 @@ pub(crate) fn others_sleep() {
         thread.parse().unwrap()
     });
     for other in others.filter(|thread| *thread != me) {
-        until(|| is_asleep(other));
+        // One that has ended meanwhile does nothing either.
+        until(|| state_of(other).is_none_or(|state| state == 'S'));
     }
 }
 

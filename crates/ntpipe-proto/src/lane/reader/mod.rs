@@ -230,6 +230,9 @@ impl Reader {
             };
             let taken = self.take(lane, record, rest)?;
             op.filled += taken.unwrap_or(0);
+            if lane.pauses() && record.header.has(WITHDRAWABLE) && record.is_last() {
+                break;
+            }
             // A look at the next record is the next read's, which has a shorter way to do it.
             if op.filled == dst.len() || (taken.is_none() && self.head >= limit) {
                 break;

@@ -7,6 +7,7 @@ mod detached;
 #[path = "../../../tests/support/memory.rs"]
 mod memory;
 mod nowait;
+mod pauses;
 mod save;
 mod survivor;
 mod waiting;
