@@ -27,7 +27,7 @@ impl Script {
     }
 
     /// Does one step; `None` if it makes no sense here, and then it is left out, as is a close of an
-    /// end with operations under way.
+    /// end with operations under way, and to cancel what is over.
     ///
     /// What it sets free is looked at before the next one.
     pub(super) fn add(&mut self, action: &Action) -> Option<Outcome> {
@@ -37,6 +37,11 @@ impl Script {
             ..
         } = action
             && self.pending.iter().any(|(_, busy)| busy == actor)
+        {
+            return None;
+        }
+        if let Action::Cancel(tag) = action
+            && !self.pending.iter().any(|(pending, _)| pending == tag)
         {
             return None;
         }
