@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use crate::{Action, Case, Difference, Driver, runner};
 
+mod account;
+
 mod generate;
 use generate::{Able, sequence};
 
