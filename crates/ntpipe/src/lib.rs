@@ -47,6 +47,7 @@
 pub mod anonymous;
 mod canceller;
 mod client;
+mod condition;
 mod listener;
 mod options;
 mod parts;

@@ -140,9 +140,24 @@ impl Offer {
 
     /// The connection with the peer whose memory this is, with a ring of `capacity` bytes.
     pub(crate) fn accept(self, peer: OwnedFd, capacity: u64, trust: Trust) -> Result<Link, Error> {
-        let region = Region::attach(&peer, capacity)?;
-        let own = self.file;
-        Ok(Link::new(self.own, region, Files { own, peer }, trust))
+        self.try_accept(peer, capacity, trust)
+            .map_err(|(error, _)| error)
+    }
+
+    /// As [`accept`](Self::accept); what is not the right memory leaves the offer as it was.
+    pub(crate) fn try_accept(
+        self,
+        peer: OwnedFd,
+        capacity: u64,
+        trust: Trust,
+    ) -> Result<Link, (Error, Self)> {
+        match Region::attach(&peer, capacity) {
+            Ok(region) => {
+                let own = self.file;
+                Ok(Link::new(self.own, region, Files { own, peer }, trust))
+            }
+            Err(error) => Err((error, self)),
+        }
     }
 }
 
