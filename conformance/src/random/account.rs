@@ -127,6 +127,12 @@ impl Account {
         end.copied().unwrap_or_default()
     }
 
+    /// The most that was written through any end.
+    pub(super) fn most_written(&self) -> usize {
+        let written = self.ends.values().map(|end| end.written);
+        written.max().unwrap_or_default()
+    }
+
     /// Whether two handles are for one end.
     pub(super) fn share(&self, one: &Label, other: &Label) -> bool {
         self.end_of(one) == self.end_of(other)

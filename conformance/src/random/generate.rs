@@ -16,6 +16,7 @@
 //! - Taking a write back, be it that its time is up or that it is cancelled, by an end that writes
 //!   more than is sure to fit into the ring, before or after: the first peek makes room there, and
 //!   what a real process has waiting behind it comes only then.
+//! - A peek that shows much of what does not fit into the ring: how much of it is in there is open.
 //! - A write that does not fit into the ring by an end that must not wait: Windows would hand it to
 //!   reads.
 //! - Two calls under way for one name: both wake when an instance comes, and it is open which of them
@@ -134,7 +135,9 @@ impl Generator {
             self.take(&Action::Begin {
                 tag: None,
                 actor,
-                operation: Operation::Peek { size: 300_000 },
+                operation: Operation::Peek {
+                    size: self.sight(300_000),
+                },
             });
         }
     }
@@ -207,6 +210,15 @@ impl Generator {
     /// Whether all that an end has written, and so many bytes more, is sure to fit into the ring.
     fn is_modest(&self, end: &Label, more: usize) -> bool {
         self.account.end(end).written + more <= RING / 2
+    }
+
+    /// How much a peek asks for: of more than the ring holds, what is in there follows from how a
+    /// reader and a writer that ran at once took turns, but for the first of it.
+    fn sight(&self, size: usize) -> usize {
+        match self.account.most_written() <= RING / 2 {
+            true => size,
+            false => size.min(RING / 8),
+        }
     }
 
     fn is_writing(&self, end: &Label) -> bool {
@@ -307,9 +319,12 @@ impl Generator {
                 size: self.numbers.weighted(&SIZES)?,
                 within: self.limit(),
             },
-            Kind::Peek => Operation::Peek {
-                size: self.numbers.weighted(&SIZES)?,
-            },
+            Kind::Peek => {
+                let size = self.numbers.weighted(&SIZES)?;
+                Operation::Peek {
+                    size: self.sight(size),
+                }
+            }
             Kind::Flush => Operation::Flush {
                 within: self.limit(),
             },
