@@ -137,10 +137,12 @@ impl Begin<'_> {
     /// `CancelIoEx` without an operation: whatever goes on at the end.
     fn cancel_io(&mut self) -> Begins {
         let ours = |op: &&Pending| op.actor == self.actor && !op.detached;
+        // The last first: no write is to find room because another was taken back.
         let ids: Vec<u64> = self
             .model
             .pending
             .iter()
+            .rev()
             .filter(ours)
             .map(|op| op.id)
             .collect();
@@ -306,6 +308,10 @@ impl Begin<'_> {
 
     /// An end with reads that wait or data that nobody has read keeps waiting (reference 1.13).
     fn refuse_while_busy(&mut self, held: &Held) -> Result<(), Error> {
+        // What a peer that is gone has not read is gone too (reference 2.4).
+        if held.peer.is_none() {
+            return Ok(());
+        }
         let Ok(link) = self.model.world.link(held) else {
             return Ok(());
         };

@@ -3,40 +3,42 @@
 //! The world is small, so that steps meet: two names, three server ends, four client ends, an
 //! anonymous pipe, two callers. What is left out, and why:
 //!
-//! - `PIPE_NOWAIT`, and connecting or disconnecting any end but a server end: the blocking
-//!   interface has no word for them. Cancelling, for a driver that cannot.
+//! - Connecting or disconnecting any end but a server end: the blocking interface has no word for it.
 //! - Closing an end that has an operation under way: in Rust that operation has a share in the end,
 //!   which stays open. What an anonymous pipe says of instances and processes.
+//! - What lies in the queues, said by a client that may not read or not write: it knows its own alone.
 //! - The mode of a client that reads alone: in Rust it asks for the right to set it as well, so that
 //!   it can, as clients of .NET do.
 //! - A transaction whose request does not fit into the ring: a real one looks for the reply only when
 //!   the request is in there, so that a reply must not come before it was read.
 //! - A write that has a time while others wait: a waiting read takes its part as soon as it runs,
 //!   which on a busy machine may be when the time is up.
-//! - A write that has a time and does not fit into the ring: when it is withdrawn, the first peek
-//!   makes room there, and what a real process has waiting behind it comes only then.
-//! - Two calls under way: both wake when an instance comes, and it is open which of them gets it.
+//! - Taking a write back, be it that its time is up or that it is cancelled, by an end that writes
+//!   more than is sure to fit into the ring, before or after: the first peek makes room there, and
+//!   what a real process has waiting behind it comes only then.
+//! - A peek that shows much of what does not fit into the ring: how much of it is in there is open.
+//! - A write that does not fit into the ring by an end that must not wait: Windows would hand it to
+//!   reads.
+//! - Two calls under way for one name: both wake when an instance comes, and it is open which of them
+//!   gets it.
 //! - An operation under way that has a time: whether it or a later step comes first would be a
 //!   matter of the clock. With a time, an operation is waited for; without, it can pend.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
 
 use ntpipe_proto::{DefaultTimeout, Direction, PipeType, ReadMode, WaitMode, WaitTimeout};
 
+use super::account::Account;
 use super::numbers::Numbers;
 use super::script::Script;
 use crate::{
-    Action, Create, Label, MaxCount, Open, Operation, Outcome, Rights, Role, SetMode, Tag, Where,
-    pattern,
+    Action, Create, Label, MaxCount, Open, Operation, Rights, Role, SetMode, Tag, Where, pattern,
 };
 
 /// What the drivers that are compared are able to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Able {
-    /// They can cancel an operation.
-    pub(super) cancel: bool,
-    /// Their actors can die.
+    /// Their actors can die, and then have no ends in common with others.
     pub(super) kill: bool,
 }
 
@@ -61,14 +63,8 @@ struct Generator {
     numbers: Numbers,
     able: Able,
     script: Script,
-    /// The ends that exist.
-    ends: BTreeSet<Label>,
-    /// Those of them that were opened for reading alone.
-    readers: BTreeSet<Label>,
-    /// How much each has written.
-    written: BTreeMap<Label, usize>,
+    account: Account,
     tags: usize,
-    calls: BTreeSet<Tag>,
     /// What the pipes of this sequence have as their default time: none would be a race.
     timeout: DefaultTimeout,
     kind: PipeType,
@@ -80,6 +76,7 @@ enum Kind {
     Create,
     CreatePipe,
     Open,
+    Clone,
     Connect,
     Disconnect,
     Close,
@@ -92,9 +89,11 @@ enum Kind {
     Wait,
     SetMode,
     Info,
+    LocalInfo,
     Process,
     Kill,
     Cancel,
+    CancelIo,
 }
 
 impl Generator {
@@ -113,11 +112,8 @@ impl Generator {
             numbers,
             able,
             script: Script::default(),
-            ends: BTreeSet::new(),
-            readers: BTreeSet::new(),
-            written: BTreeMap::new(),
+            account: Account::default(),
             tags: 0,
-            calls: BTreeSet::new(),
             timeout,
             kind,
             quotas: quotas.map(Option::unwrap_or_default),
@@ -126,62 +122,29 @@ impl Generator {
 
     /// Does a step, if it makes sense, and keeps account of who is there.
     fn take(&mut self, action: &Action) {
+        let before = self.script.pending().to_vec();
         let Some(outcome) = self.script.add(action) else {
             return;
         };
-        let Action::Begin {
-            tag,
-            actor,
-            operation,
-        } = action
-        else {
-            return;
-        };
-        match (operation, outcome) {
-            (Operation::Call { .. }, Outcome::Pending) => self.calls.extend(tag.clone()),
-            (Operation::Create(_), Outcome::Done) => {
-                self.ends.insert(actor.clone());
-            }
-            (Operation::Open(open), Outcome::Done) => {
-                self.ends.insert(actor.clone());
-                self.readers.remove(actor);
-                if open.access == Rights::Read {
-                    self.readers.insert(actor.clone());
-                }
-            }
-            (Operation::CreatePipe { .. }, Outcome::Done) => {
-                let (reader, writer) = actor.ends();
-                self.ends.extend([reader, writer]);
-            }
-            (Operation::Close, _) => {
-                self.ends.remove(actor);
-            }
-            (Operation::Kill, _) => {
-                let process = actor.process();
-                self.ends.retain(|end| end.process() != process);
-            }
-            (Operation::Write { data, .. }, Outcome::Wrote(_) | Outcome::Pending)
-            | (Operation::Transact { data, .. }, _) => {
-                *self.written.entry(actor.clone()).or_default() += data.len();
-            }
-            _ => {}
-        }
+        self.account.note(action, &outcome, &before);
     }
 
     /// A last look at what lies in all pipes.
     fn look_around(&mut self) {
-        for actor in self.ends.clone() {
+        for actor in self.account.handles() {
             self.take(&Action::Begin {
                 tag: None,
                 actor,
-                operation: Operation::Peek { size: 300_000 },
+                operation: Operation::Peek {
+                    size: self.sight(300_000),
+                },
             });
         }
     }
 
     fn propose(&mut self) -> Option<Action> {
-        let servers = self.ends_of(Role::Server).len();
-        let clients = self.ends_of(Role::Client).len();
+        let servers = self.account.handles_of(Role::Server).len();
+        let clients = self.account.handles_of(Role::Client).len();
         let (create, open) = match (servers, clients) {
             (0, _) => (200, 3),
             (_, 0) => (6, 60),
@@ -191,6 +154,7 @@ impl Generator {
             (create, Kind::Create),
             (2, Kind::CreatePipe),
             (open, Kind::Open),
+            (2, Kind::Clone),
             (6, Kind::Connect),
             (4, Kind::Disconnect),
             (5, Kind::Close),
@@ -203,15 +167,18 @@ impl Generator {
             (3, Kind::Wait),
             (6, Kind::SetMode),
             (3, Kind::Info),
+            (4, Kind::LocalInfo),
             (2, Kind::Process),
             (usize::from(self.able.kill), Kind::Kill),
-            (if self.able.cancel { 8 } else { 0 }, Kind::Cancel),
+            (8, Kind::Cancel),
+            (2, Kind::CancelIo),
         ])?;
         if let Kind::Cancel = kind {
             let pending: Vec<Tag> = self
                 .script
                 .pending()
                 .iter()
+                .filter(|(tag, end)| !self.account.writes(tag) || self.is_modest(end, 0))
                 .map(|(tag, _)| tag.clone())
                 .collect();
             return self.numbers.pick(&pending).map(Action::Cancel);
@@ -235,40 +202,57 @@ impl Generator {
         })
     }
 
-    fn ends_of(&self, role: Role) -> Vec<Label> {
-        let ends = self.ends.iter().filter(|end| end.role() == role);
-        ends.cloned().collect()
+    fn someone_calls(&self, place: &Where) -> bool {
+        let mut pending = self.script.pending().iter();
+        pending.any(|(tag, _)| self.account.calls(tag, place))
     }
 
-    fn someone_calls(&self) -> bool {
+    /// Whether all that an end has written, and so many bytes more, is sure to fit into the ring.
+    fn is_modest(&self, end: &Label, more: usize) -> bool {
+        self.account.end(end).written + more <= RING / 2
+    }
+
+    /// How much a peek asks for: of more than the ring holds, what is in there follows from how a
+    /// reader and a writer that ran at once took turns, but for the first of it.
+    fn sight(&self, size: usize) -> usize {
+        match self.account.most_written() <= RING / 2 {
+            true => size,
+            false => size.min(RING / 8),
+        }
+    }
+
+    fn is_writing(&self, end: &Label) -> bool {
         let mut pending = self.script.pending().iter();
-        pending.any(|(tag, _)| self.calls.contains(tag))
+        pending.any(|(tag, busy)| self.account.share(busy, end) && self.account.writes(tag))
     }
 
     /// Someone who could do this.
     fn actor(&mut self, kind: Kind) -> Option<Label> {
         match kind {
-            Kind::Create => self.someone(&["server", "server2", "server3"]),
-            Kind::Open => self.someone(&["client", "client2", "client3", "client4"]),
+            Kind::Create => self.someone(&SERVERS),
+            Kind::Open => self.someone(&CLIENTS),
+            Kind::Clone => {
+                let names = [&SERVERS[..], &CLIENTS[..]].concat();
+                self.someone(&names)
+            }
             Kind::CreatePipe => {
                 let pipe = Label::new("pipe")?;
                 let (reader, writer) = pipe.ends();
-                let free = !self.ends.contains(&reader) && !self.ends.contains(&writer);
+                let free = !self.account.has(&reader) && !self.account.has(&writer);
                 free.then_some(pipe)
             }
             Kind::Call | Kind::Wait => self.someone(&["caller", "caller2"]),
             Kind::Connect | Kind::Disconnect => {
-                let servers = self.ends_of(Role::Server);
+                let servers = self.account.handles_of(Role::Server);
                 self.numbers.pick(&servers)
             }
             // Who reads shares the end with who closes it, and keeps it open.
             Kind::Close => {
-                let mut ends = self.ends.clone();
+                let mut idle = self.account.handles();
                 for (_, busy) in self.script.pending() {
-                    ends.remove(busy);
+                    idle.retain(|handle| handle != busy);
                 }
-                let ends: Vec<Label> = ends.into_iter().collect();
-                self.numbers.pick(&ends)
+                self.numbers.pick(&idle)
             }
             Kind::Write
             | Kind::Read
@@ -277,24 +261,24 @@ impl Generator {
             | Kind::Transact
             | Kind::SetMode
             | Kind::Info
+            | Kind::LocalInfo
             | Kind::Process
             | Kind::Kill
-            | Kind::Cancel => {
-                let ends: Vec<Label> = self.ends.iter().cloned().collect();
-                self.numbers.pick(&ends)
-            }
+            | Kind::Cancel
+            | Kind::CancelIo => self.numbers.pick(&self.account.handles()),
         }
     }
 
     fn someone(&mut self, names: &[&str]) -> Option<Label> {
         let free: Vec<Label> = (names.iter().filter_map(|name| Label::new(name)))
-            .filter(|label| !self.ends.contains(label))
+            .filter(|label| !self.account.has(label))
             .collect();
         self.numbers.pick(&free)
     }
 
     fn operation(&mut self, kind: Kind, actor: &Label) -> Option<Operation> {
         let anonymous = matches!(actor.role(), Role::Reader | Role::Writer);
+        let access = self.account.end(actor).access;
         Some(match kind {
             Kind::Create => Operation::Create(self.create()?),
             Kind::CreatePipe => Operation::CreatePipe {
@@ -304,6 +288,13 @@ impl Generator {
                 place: self.place()?,
                 access: self.numbers.weighted(&RIGHTS)?,
             }),
+            Kind::Clone => {
+                let mut others = self.account.handles_of(actor.role());
+                others.retain(|of| !self.able.kill || of.process() == actor.process());
+                Operation::Clone {
+                    of: self.numbers.pick(&others)?,
+                }
+            }
             Kind::Connect => Operation::Connect {
                 within: self.limit(),
             },
@@ -311,7 +302,14 @@ impl Generator {
             Kind::Close => Operation::Close,
             Kind::Write => {
                 let data = self.data(actor)?;
-                let brief = data.len() < RING / 2 && self.alone(actor);
+                if data.len() >= RING / 2 && self.account.end(actor).is_hasty {
+                    return None;
+                }
+                let is_modest = self.is_modest(actor, data.len());
+                if !is_modest && self.account.end(actor).is_regretful {
+                    return None;
+                }
+                let brief = is_modest && self.alone(actor);
                 Operation::Write {
                     data,
                     within: brief.then(|| self.limit()).flatten(),
@@ -321,9 +319,12 @@ impl Generator {
                 size: self.numbers.weighted(&SIZES)?,
                 within: self.limit(),
             },
-            Kind::Peek => Operation::Peek {
-                size: self.numbers.weighted(&SIZES)?,
-            },
+            Kind::Peek => {
+                let size = self.numbers.weighted(&SIZES)?;
+                Operation::Peek {
+                    size: self.sight(size),
+                }
+            }
             Kind::Flush => Operation::Flush {
                 within: self.limit(),
             },
@@ -332,29 +333,38 @@ impl Generator {
                 size: self.numbers.weighted(&SIZES)?,
                 within: self.alone(actor).then(|| self.limit()).flatten(),
             },
-            Kind::Call if self.someone_calls() => return None,
-            Kind::Call => Operation::Call {
-                place: self.place()?,
-                data: self.request(actor)?,
-                size: self.numbers.weighted(&SIZES)?,
-                timeout: self.wait_timeout()?,
-            },
+            Kind::Call => {
+                let place = self.place()?;
+                if self.someone_calls(&place) {
+                    return None;
+                }
+                Operation::Call {
+                    place,
+                    data: self.request(actor)?,
+                    size: self.numbers.weighted(&SIZES)?,
+                    timeout: self.wait_timeout()?,
+                }
+            }
             Kind::Wait => Operation::Wait {
                 place: self.place()?,
                 timeout: self.wait_timeout()?,
             },
-            Kind::SetMode if self.readers.contains(actor) => return None,
+            Kind::SetMode if access == Some(Rights::Read) => return None,
             Kind::SetMode => Operation::SetMode(SetMode {
                 read_mode: self.numbers.pick(&[ReadMode::Byte, ReadMode::Message])?,
-                wait_mode: WaitMode::Wait,
+                wait_mode: self.wait_mode()?,
             }),
-            Kind::Info | Kind::Process if anonymous => return None,
+            Kind::Info | Kind::LocalInfo | Kind::Process if anonymous => return None,
             Kind::Info => Operation::Info,
+            Kind::LocalInfo if access.is_some_and(|access| access != Rights::Both) => return None,
+            Kind::LocalInfo => Operation::LocalInfo,
             Kind::Process => {
                 (self.numbers).pick(&[Operation::ClientProcess, Operation::ServerProcess])?
             }
             Kind::Kill => Operation::Kill,
             Kind::Cancel => return None,
+            Kind::CancelIo if self.is_writing(actor) && !self.is_modest(actor, 0) => return None,
+            Kind::CancelIo => Operation::CancelIo,
         })
     }
 
@@ -394,7 +404,7 @@ impl Generator {
             ])?,
             pipe_type,
             read_mode,
-            wait_mode: WaitMode::Wait,
+            wait_mode: self.wait_mode()?,
             max: MaxCount(self.numbers.weighted(&[
                 (20, 255),
                 (4, 1),
@@ -418,21 +428,26 @@ impl Generator {
     /// What an end writes goes on where it stopped, so that bytes that are lost or come twice show.
     fn data(&mut self, actor: &Label) -> Option<Vec<u8>> {
         let len = self.numbers.weighted(&SIZES)?;
-        let from = self.written.get(actor).copied().unwrap_or_default() % FAR;
+        let from = self.account.end(actor).written % FAR;
         let own = if actor.role() == Role::Server { FAR } else { 0 };
         Some(pattern(own + from, len))
     }
 
     /// The request of a transaction: one that fits into the ring with all that came before it.
     fn request(&mut self, actor: &Label) -> Option<Vec<u8>> {
-        let before = self.written.get(actor).copied().unwrap_or_default();
         let data = self.data(actor)?;
-        (before + data.len() <= RING / 2).then_some(data)
+        self.is_modest(actor, data.len()).then_some(data)
     }
 
     /// Whether nobody else has an operation under way.
     fn alone(&self, actor: &Label) -> bool {
-        self.script.pending().iter().all(|(_, busy)| busy == actor)
+        let mut pending = self.script.pending().iter();
+        pending.all(|(_, busy)| self.account.share(busy, actor))
+    }
+
+    fn wait_mode(&mut self) -> Option<WaitMode> {
+        self.numbers
+            .weighted(&[(6, WaitMode::Wait), (1, WaitMode::NoWait)])
     }
 
     fn limit(&mut self) -> Option<Duration> {
@@ -447,6 +462,9 @@ impl Generator {
         ])
     }
 }
+
+const SERVERS: [&str; 3] = ["server", "server2", "server3"];
+const CLIENTS: [&str; 4] = ["client", "client2", "client3", "client4"];
 
 /// A time that nobody waits for long.
 const SHORT: Duration = Duration::from_millis(2);

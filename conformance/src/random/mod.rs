@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use crate::{Action, Case, Difference, Driver, runner};
 
+mod account;
+
 mod generate;
 use generate::{Able, sequence};
 
@@ -35,7 +37,6 @@ impl Random {
         let seed = self.seed;
         self.seed = self.seed.wrapping_add(1);
         let able = Able {
-            cancel: driver.name() == "model",
             kill: driver.name() != "same-process",
         };
         let script = sequence(seed, self.steps.max(1), able);

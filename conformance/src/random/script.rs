@@ -26,10 +26,25 @@ impl Script {
         script
     }
 
-    /// Does one step; `None` if it makes no sense here, and then it is left out.
+    /// Does one step; `None` if it makes no sense here, and then it is left out, as is a close of an
+    /// end with operations under way, and to cancel what is over.
     ///
     /// What it sets free is looked at before the next one.
     pub(super) fn add(&mut self, action: &Action) -> Option<Outcome> {
+        if let Action::Begin {
+            actor,
+            operation: Operation::Close,
+            ..
+        } = action
+            && self.pending.iter().any(|(_, busy)| busy == actor)
+        {
+            return None;
+        }
+        if let Action::Cancel(tag) = action
+            && !self.pending.iter().any(|(pending, _)| pending == tag)
+        {
+            return None;
+        }
         let outcome = self.model.attempt(action, true).ok()?;
         self.actions.push(action.clone());
         match action {

@@ -22,6 +22,9 @@ impl PipeStream {
     /// `ERROR_MORE_DATA` (234). A message of length zero is `len == 0` and no error. Waits until
     /// there is something, also with an empty `buf`.
     ///
+    /// Differs from Windows: of a waiting write that is larger than the pipe's memory (16 times the
+    /// quota, at least 64 KiB) a read of bytes returns what has found room there.
+    ///
     /// # Errors
     /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read, or another
     ///   thread has closed this end.
@@ -71,7 +74,8 @@ impl PipeStream {
     /// as much as fits. An empty `buf` asks for the numbers alone.
     ///
     /// Differs from Windows: [`PeekInfo::left`] is 0 on a byte pipe, where Windows returns the
-    /// negative number of bytes copied.
+    /// negative number of bytes copied. Of a write that is larger than the pipe's memory all is
+    /// counted, and copied what has found room there.
     ///
     /// # Errors
     /// - `ERROR_BROKEN_PIPE` (109): the other end is closed and everything has been read.

@@ -403,6 +403,44 @@ fn clients_that_say_nothing_are_limited_and_make_room_when_they_go() {
 }
 
 #[test]
+fn a_client_on_its_way_costs_a_call_none_of_its_time() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        let short = Some(Duration::from_micros(1));
+        server.set_write_timeout(short).unwrap();
+        let raw = Raw::connect();
+        let (opened, _server_memory) = raw.open();
+        let memory = raw::Memory::new(opened.inbound_ring);
+        let attach = || {
+            raw.send(&raw::attach_request(), &[memory.file.as_fd()])
+                .unwrap();
+        };
+        // There is room, so that the write is done as soon as it can be.
+        let written = asleep(|| server.write_message(b"abc"), attach);
+        assert_eq!(written.unwrap(), 3);
+        server.set_read_timeout(short).unwrap();
+        assert_eq!(code(server.read_message(&mut [0; 9])), 121);
+    });
+}
+
+#[test]
+fn what_a_client_on_its_way_has_written_is_counted() {
+    Scenario::alone(this_test!(), || {
+        let server = ServerOptions::new().create(PIPE).unwrap();
+        let raw = Raw::connect();
+        let (opened, _server_memory) = raw.open();
+        let memory = raw::Memory::new(opened.inbound_ring);
+        memory.set64(raw::OFFERED, 3);
+        let attach = || {
+            raw.send(&raw::attach_request(), &[memory.file.as_fd()])
+                .unwrap();
+        };
+        let info = asleep(|| server.local_info(), attach).unwrap();
+        assert_eq!(info.read_data_available, 3);
+    });
+}
+
+#[test]
 fn a_directory_of_names_is_the_same_by_another_path() {
     Scenario::alone(this_test!(), || {
         let mut options = ServerOptions::new();

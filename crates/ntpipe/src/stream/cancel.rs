@@ -12,6 +12,9 @@ use crate::canceller::Blocked;
 use crate::condition::Condition;
 use crate::ring::Wait;
 
+/// How much longer than its time a call waits for a client that is on its way. For Windows the client
+/// is there already, so that a write with room is done and not late: it is tried once more.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often a thread that can be cancelled looks up while a client is on its way: that takes a
 /// moment, or 5 seconds if the client has been stopped.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -129,6 +132,7 @@ fn await_client<'a, S: Side>(
     if !side.is_arriving() {
         return Ok(side);
     }
+    let deadline = deadline.and_then(|at| at.checked_add(GRACE));
     let blocked = Blocked::enter_several();
     let call = side.waiters().enter();
     let result = loop {

@@ -150,8 +150,13 @@ impl PipeStream {
                 return self.finish_shared(side, link, (id, call), src, deadline);
             }
             let (rings, peer, taken) = (link.rings(), link.peer(), Outgoing::taken(&**link));
+            let first = side.writer.first_unstored();
             let resumed = side.writer.resume(&**link, id, src);
             tell_reader(side.seat.as_ref(), link);
+            // It is wholly in the ring, so that the next write may go on although this one waits.
+            if first == Some(id) && side.writer.first_unstored().is_some_and(|next| next != id) {
+                link.wake_own();
+            }
             match resumed {
                 Ok(Poll::Ready(())) => break Ok(src.len()),
                 Ok(Poll::Pending) => {}

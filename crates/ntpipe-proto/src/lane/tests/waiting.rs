@@ -128,3 +128,19 @@ fn a_read_of_nothing_asks_for_nothing() {
     assert_eq!(pair.read(1000), some(b"x"));
     assert_eq!(pair.asked(), 0);
 }
+
+#[test]
+fn the_turn_to_store_goes_on_although_the_write_before_waits() {
+    // observed 5.2, 5.3
+    let mut pair = Pair::new(PipeType::Byte, 0);
+    let src = vec![7; 70_000];
+    let large = pair.pending(&src);
+    let small = pair.pending(b"abc");
+    assert_eq!(pair.writer.first_unstored(), Some(large));
+    assert_eq!(pair.read(40_000), some(&src[..40_000]));
+    assert_eq!(pair.resume(large, &src), Poll::Pending);
+    assert_eq!(pair.writer.first_unstored(), Some(small));
+    assert_eq!(pair.resume(small, b"abc"), Poll::Pending);
+    assert_eq!(pair.writer.first_unstored(), None);
+    assert_eq!(pair.peek(40_000).0.len(), 30_003);
+}

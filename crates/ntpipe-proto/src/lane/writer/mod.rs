@@ -244,6 +244,13 @@ impl Writer {
         waiting.map(|op| op.id)
     }
 
+    /// The first pending write of which bytes still wait for room: those behind it wait for it.
+    #[must_use]
+    pub fn first_unstored(&self) -> Option<OpId> {
+        let op = self.pending.iter().find(|op| !op.whole)?;
+        Some(op.id)
+    }
+
     /// Whether a write is pending: others have to come behind it.
     #[must_use]
     pub fn is_pending(&self) -> bool {
