@@ -22,7 +22,7 @@ use super::office::{Handing, Members, Office};
 use super::server_end::ServerEnd;
 use super::session::Session;
 use crate::ring::Link;
-use crate::stream::{PipeStream, Terms, lock};
+use crate::stream::{PipeStream, Terms, Visitor, lock};
 use crate::sys::fork::PerProcess;
 use crate::sys::session::session_of;
 use crate::sys::socket::Credentials;
@@ -502,7 +502,8 @@ fn arrive(
     let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
     let quotas = machine.server.quotas(id).ok_or(Error::FILE_NOT_FOUND)?;
     if let Some(entry) = machine.entries.get_mut(&id) {
-        entry.end.stream.expect_client();
+        let visitor: Arc<dyn Visitor> = Arc::<Session>::clone(session);
+        entry.end.stream.expect_client(Arc::downgrade(&visitor));
         entry.client = Some(Client {
             connection,
             credentials: session.credentials(),

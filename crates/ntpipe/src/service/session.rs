@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::owner::{Opening, Owner, TooLate};
 use super::{Interest, Readiness, Source, Token};
 use crate::ring::{Link, Offer};
-use crate::stream::lock;
+use crate::stream::{Visitor, lock};
 use crate::sys::socket::{self, Credentials, Datagram};
 
 /// A client's control socket, as the owner sees it.
@@ -28,6 +28,8 @@ pub(super) struct Session {
     credentials: Credentials,
     token: OnceLock<Token>,
     phase: Mutex<Phase>,
+    /// One message at a time, in their order; taken before all other locks but a listener's.
+    receiving: Mutex<()>,
     /// Whether this is one of the owner's strangers.
     is_stranger: AtomicBool,
     /// How the client came here.
@@ -93,9 +95,15 @@ impl Session {
         let Some(credentials) = known(&socket) else {
             return;
         };
+        // As it should be already: this thread must not wait for one client.
+        if rustix::io::ioctl_fionbio(&socket, true).is_err() {
+            return;
+        }
         let Some(session) = Self::watch(owner, socket, credentials, Origin::Owner) else {
             return;
         };
+        // Who catches up must not overtake what is still done here.
+        let _receiving = lock(&session.receiving);
         let opened = session.open(|owner| owner.open_handed_over(&session, id, access));
         if let Err(refusal) = opened {
             tracing::debug!(why = refusal.0, "a client was handed over in vain");
@@ -115,6 +123,7 @@ impl Session {
             credentials,
             token: OnceLock::new(),
             phase: Mutex::new(Phase::Asking),
+            receiving: Mutex::default(),
             is_stranger: AtomicBool::new(false),
             origin,
             itself: Weak::clone(itself),
@@ -466,6 +475,7 @@ impl Source for Session {
     }
 
     fn ready(&self, readiness: Readiness) {
+        let _receiving = lock(&self.receiving);
         if readiness == Readiness::Readable && matches!(*lock(&self.phase), Phase::Connected(..)) {
             // Rings of the doorbell are not for this thread.
             return;
@@ -498,6 +508,17 @@ impl Source for Session {
     fn expired(&self) {
         tracing::debug!(pid = self.credentials.pid, "a client takes too long");
         self.drop_client();
+    }
+}
+
+impl Visitor for Session {
+    fn catch_up(&self) {
+        self.ready(Readiness::Readable);
+        let is_connected = matches!(*lock(&self.phase), Phase::Connected(..));
+        // One that was killed has not said so.
+        if is_connected && socket::has_hung_up(self.fd()) {
+            self.ready(Readiness::HungUp);
+        }
     }
 }
 

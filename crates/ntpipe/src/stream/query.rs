@@ -22,6 +22,8 @@ impl PipeStream {
     pub(crate) fn queue_info(&self) -> Result<QueueInfo, Error> {
         self.check_access(Access::READ_ATTRIBUTES)?;
         self.check(Operation::Query)?;
+        // What a client on its way has sent counts.
+        drop(self.write_side_now());
         let mut write = lock(&self.write);
         let state = write.link.state()?;
         let is_linked = matches!(write.link, Slot::Linked(_) | Slot::Kernel(_));
