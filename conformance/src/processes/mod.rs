@@ -53,8 +53,6 @@ pub struct Processes {
     operations: BTreeMap<Tag, Id>,
     /// Those that had not finished when they were last looked at.
     unfinished: BTreeSet<Tag>,
-    /// Something may still happen because of the steps before.
-    stirred: bool,
     next: u64,
 }
 
@@ -92,7 +90,6 @@ impl Processes {
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
             unfinished: BTreeSet::new(),
-            stirred: false,
             next: 0,
         }
     }
@@ -251,7 +248,7 @@ impl Processes {
 
     fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
         // What the steps before set free happens before this one.
-        if self.stirred && !step.at_once {
+        if !self.unfinished.is_empty() && !step.at_once {
             self.settle()?;
         }
         let (id, tag) = match &step.action {
@@ -281,7 +278,6 @@ impl Processes {
         {
             self.unfinished.remove(tag);
         }
-        self.stirred = !self.unfinished.is_empty() || parts(step);
         Ok(outcome)
     }
 
@@ -292,7 +288,6 @@ impl Processes {
         let Answer::Outcome(outcome) = answer else {
             return Err(unexpected(&answer));
         };
-        self.stirred = true;
         Ok(outcome)
     }
 
@@ -344,7 +339,6 @@ impl Driver for Processes {
         self.ids.clear();
         self.operations.clear();
         self.unfinished.clear();
-        self.stirred = false;
     }
 }
 
@@ -380,16 +374,6 @@ fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
     match (&step.expected.0, own.unwrap_or(0) == number) {
         (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
         _ => Err(Trouble(format!("the session is {number}"))),
-    }
-}
-
-/// Whether a step ends a connection, of which the other end's process hears a moment later.
-fn parts(step: &Step) -> bool {
-    match &step.action {
-        Action::Begin { operation, .. } => {
-            matches!(operation, Operation::Close | Operation::Call { .. })
-        }
-        Action::Check(_) | Action::Cancel(_) => false,
     }
 }
 
