@@ -14,6 +14,7 @@ use ntpipe_proto::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Service;
+use super::grace::Grace;
 use super::heirs::PAUSE;
 use super::lodging::Lodging;
 use super::member::{Membership, Outcome};
@@ -55,6 +56,8 @@ pub(super) struct Machine {
     pub(super) role: Role,
     /// Those who have the other instances.
     pub(super) members: Members,
+    /// What waits for those who have not said yet what they have.
+    pub(super) grace: Grace,
     /// When the listening socket is looked at again, if it rests.
     pub(super) resting: Option<Instant>,
 }
@@ -92,6 +95,8 @@ pub(super) enum Opening {
     Here(Connection, NameInfo, Quotas),
     /// The client is another process' from here on.
     HandedOver,
+    /// It is answered later.
+    Held,
     /// Who owned the name does not any more: the client has to look for it again.
     Elsewhere,
 }
@@ -178,6 +183,7 @@ impl Owner {
                 waiting: HashMap::new(),
                 role: Role::Gone,
                 members: Members::default(),
+                grace: Grace::default(),
                 resting: None,
             }),
             answered: Condvar::new(),
@@ -341,7 +347,9 @@ impl Owner {
         if let Role::Owner(office) = &machine.role {
             let timeout = machine.server.poll_timeout();
             let timeout = timeout.and_then(|at| self.epoch.checked_add(at));
-            let next = timeout.into_iter().chain(machine.resting).min();
+            let listening = machine.server.info().map_or(0, |info| info.listening);
+            let held = machine.grace.next(listening);
+            let next = timeout.into_iter().chain(machine.resting).chain(held).min();
             self.service.set_timer(office.token, next);
         }
     }
@@ -370,6 +378,18 @@ impl Owner {
                 Handing::Stuck => passed_over.push(connection),
                 Handing::Gone => {}
             }
+        };
+        // Who has not been told of everything may be wrong about what is busy.
+        let opening = match opening {
+            Err(error) if error == Error::PIPE_BUSY && passed_over.is_empty() => {
+                let is_held = machine.grace.hold(session, access, qos);
+                if is_held {
+                    Ok(Opening::Held)
+                } else {
+                    Err(error)
+                }
+            }
+            other => other,
         };
         for connection in passed_over {
             machine.server.give_back(connection);
@@ -487,6 +507,9 @@ impl Owner {
             office.resume(&self.service);
         }
         machine.server.handle_timeout(self.epoch.elapsed());
+        drop(machine);
+        self.open_held();
+        let mut machine = self.machine();
         self.settle(&mut machine);
     }
 }

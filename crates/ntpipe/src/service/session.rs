@@ -223,6 +223,15 @@ impl Session {
         }
     }
 
+    fn end_for(&self, refusal: &Refusal) {
+        tracing::debug!(
+            pid = self.credentials.pid,
+            why = refusal.0,
+            "a session is over"
+        );
+        self.drop_client();
+    }
+
     fn handle(&self, bytes: &[u8], fd: Option<OwnedFd>) -> Result<(), Refusal> {
         let Ok(request) = Request::decode(bytes) else {
             let notice = Notice::decode(bytes).map_err(|_| Refusal("not a message"))?;
@@ -284,6 +293,7 @@ impl Session {
                 self.part();
                 return Ok(());
             }
+            Ok(Opening::Held) => return Ok(()),
             Ok(Opening::Elsewhere) => return Err(Refusal("another process owns the name")),
             // It was promised an instance: it has to ask again.
             Err(_) if self.origin == Origin::Owner => return Err(Refusal("no instance for it")),
@@ -308,6 +318,17 @@ impl Session {
         drop(phase);
         self.set_patience(Some(PATIENCE));
         Ok(sent?)
+    }
+
+    /// An open that was held is tried again.
+    pub(super) fn open_anew(&self, access: Access, qos: u32) {
+        let Some(session) = self.itself.upgrade() else {
+            return;
+        };
+        let _receiving = lock(&self.receiving);
+        if let Err(refusal) = self.open(|owner| owner.open(&session, access, qos)) {
+            self.end_for(&refusal);
+        }
     }
 
     /// The client is another process' from here on: nothing is said to it any more.
@@ -497,12 +518,7 @@ impl Source for Session {
             Err(Errno::AGAIN) => return,
             Err(_) => Refusal("not a message"),
         };
-        tracing::debug!(
-            pid = self.credentials.pid,
-            why = refusal.0,
-            "a session is over"
-        );
-        self.drop_client();
+        self.end_for(&refusal);
     }
 
     fn expired(&self) {
