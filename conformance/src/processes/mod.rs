@@ -57,8 +57,6 @@ pub struct Processes {
     operations: BTreeMap<Tag, Id>,
     /// Those that had not finished when they were last looked at.
     unfinished: BTreeSet<Tag>,
-    /// Something may still happen because of the steps before.
-    stirred: bool,
     next: u64,
 }
 
@@ -124,7 +122,6 @@ impl Processes {
             ids: BTreeMap::new(),
             operations: BTreeMap::new(),
             unfinished: BTreeSet::new(),
-            stirred: false,
             next: 0,
         }
     }
@@ -292,7 +289,7 @@ impl Processes {
     fn do_step(&mut self, step: &Step) -> Result<Outcome, Trouble> {
         // What the steps before set free happens before this one. A task that finds something on
         // its way takes another turn, where a thread waits a moment for it.
-        let goes_on = self.stirred || self.interface != Interface::Blocking;
+        let goes_on = !self.unfinished.is_empty() || self.interface != Interface::Blocking;
         if goes_on && !step.at_once {
             self.settle()?;
         }
@@ -323,7 +320,6 @@ impl Processes {
         {
             self.unfinished.remove(tag);
         }
-        self.stirred = !self.unfinished.is_empty() || parts(step);
         Ok(outcome)
     }
 
@@ -334,7 +330,6 @@ impl Processes {
         let Answer::Outcome(outcome) = answer else {
             return Err(unexpected(&answer));
         };
-        self.stirred = true;
         Ok(outcome)
     }
 
@@ -402,7 +397,6 @@ impl Driver for Processes {
         self.ids.clear();
         self.operations.clear();
         self.unfinished.clear();
-        self.stirred = false;
     }
 }
 
@@ -438,16 +432,6 @@ fn session(number: u32, step: &Step) -> Result<Outcome, Trouble> {
     match (&step.expected.0, own.unwrap_or(0) == number) {
         (Outcome::Process(label), true) => Ok(Outcome::Process(label.clone())),
         _ => Err(Trouble(format!("the session is {number}"))),
-    }
-}
-
-/// Whether a step ends a connection, of which the other end's process hears a moment later.
-fn parts(step: &Step) -> bool {
-    match &step.action {
-        Action::Begin { operation, .. } => {
-            matches!(operation, Operation::Close | Operation::Call { .. })
-        }
-        Action::Check(_) | Action::Cancel(_) => false,
     }
 }
 

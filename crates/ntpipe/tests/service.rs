@@ -25,7 +25,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 mod support;
 use support::raw::{self, Raw};
-use support::{HEIRS, LOCK, PIPE, SOCKET, Scenario, asleep, code, hear, say, this_test, until};
+use support::{
+    HEIRS, LOCK, PIPE, SOCKET, Scenario, asleep, code, hear, is_stopped, say, this_test, until,
+};
 
 fn open() -> NamedPipeClient {
     ClientOptions::new().open(PIPE).unwrap()
@@ -49,15 +51,6 @@ fn without_descriptors<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     setrlimit(Resource::Nofile, before).unwrap();
     result
-}
-
-/// Whether all threads of a process are stopped.
-fn is_stopped(process: u32) -> bool {
-    let mut threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    threads.all(|thread| {
-        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    })
 }
 
 fn expect_connected(client: &NamedPipeClient, server: &NamedPipeServer) {

@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 mod support;
 use support::{
-    Child, PIPE, Random, Scenario, Stage, asleep, code, descriptors, hear, raw, say, this_test,
-    until,
+    Child, PIPE, Random, Scenario, Stage, asleep, code, descriptors, hear, is_stopped, raw, say,
+    this_test, until,
 };
 
 /// Longer than the watchdog waits.
@@ -110,6 +110,13 @@ fn client() {
                 let time = at.map(|at| Duration::from_millis(at as u64));
                 let wait = || say(code(ntpipe::wait(PIPE, time.or(Some(PATIENCE)))));
                 asleep(wait, || say("waiting"));
+            }
+            "insist" => {
+                let open = || match ClientOptions::new().open(PIPE) {
+                    Ok(client) => say(client.server_process_id().unwrap()),
+                    Err(error) => say(format!("error {}", code::<()>(Err(error)))),
+                };
+                asleep(open, || say("waiting"));
             }
             // Too short to be seen asleep.
             "try" => {
@@ -375,6 +382,61 @@ fn the_order_of_the_line_outlives_the_owner() {
         for next in [&three, &two, &three, &two] {
             tell(&mut client, "open", next.id());
         }
+    });
+}
+
+/// Three servers of which the first, the owner, is dead, the second is the next and busy, and the
+/// third is stopped.
+fn inheritance(stage: &Stage) -> (Child, Child, Child) {
+    let [mut one, mut two, mut three] = [(); 3].map(|()| stage.start("server"));
+    let mut client = stage.start("client");
+    for server in [&mut one, &mut two, &mut three] {
+        tell(server, "create", 0);
+    }
+    tell(&mut client, "open", one.id());
+    tell(&mut client, "open", two.id());
+    signal(&three, Signal::STOP);
+    until(|| is_stopped(three.id()));
+    one.kill();
+    assert_eq!(owner(&mut client), two.id());
+    (two, three, client)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_new_owner_waits_for_the_others_before_it_is_busy() {
+    scenario(this_test!()).run(|stage| {
+        let (_two, three, mut client) = inheritance(stage);
+        client.say("insist");
+        client.expect("waiting");
+        signal(&three, Signal::CONT);
+        client.expect(&three.id().to_string());
+    });
+}
+
+#[test]
+fn an_instance_of_the_new_owner_ends_the_wait_for_the_others() {
+    scenario(this_test!()).run(|stage| {
+        let (mut two, _three, mut client) = inheritance(stage);
+        client.say("insist");
+        client.expect("waiting");
+        tell(&mut two, "create", 0);
+        client.expect(&two.id().to_string());
+    });
+}
+
+#[test]
+fn a_new_owner_does_not_wait_for_the_others_for_ever() {
+    scenario(this_test!()).run(|stage| {
+        let (mut two, three, mut client) = inheritance(stage);
+        tell(&mut client, "open", "error 231");
+        tell(&mut client, "open", "error 231");
+        signal(&three, Signal::CONT);
+        hear_until(&mut two, "count 0", "2");
+        tell(&mut client, "open", three.id());
     });
 }
 

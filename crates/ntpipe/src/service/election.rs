@@ -100,6 +100,7 @@ impl Owner {
             // From here on the name dies with this process, unless it has other heirs.
             membership.end(self.service());
         }
+        self.begin_grace(&mut machine);
         self.settle(&mut machine);
         drop(machine);
         self.answered.notify_all();

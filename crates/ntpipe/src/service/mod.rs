@@ -7,6 +7,7 @@ pub(crate) mod client;
 #[cfg(feature = "tokio")]
 pub(crate) mod connecting;
 mod election;
+mod grace;
 mod heirs;
 pub(crate) mod joined;
 mod lodging;

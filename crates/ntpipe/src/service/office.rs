@@ -360,6 +360,7 @@ impl Machine {
         let members = members.into_values().map(|member| member.session);
         let waiting = std::mem::take(&mut self.waiting).into_values();
         let all = members.chain(waiting);
-        all.filter_map(|session| session.upgrade()).collect()
+        let all = all.filter_map(|session| session.upgrade());
+        all.chain(self.grace.take()).collect()
     }
 }

@@ -14,6 +14,7 @@ use ntpipe_proto::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Service;
+use super::grace::Grace;
 use super::heirs::PAUSE;
 use super::lodging::Lodging;
 use super::member::{Membership, Outcome};
@@ -23,7 +24,7 @@ use super::server_end::ServerEnd;
 use super::session::Session;
 use crate::condition::Condition;
 use crate::ring::Link;
-use crate::stream::{PipeStream, Terms, lock};
+use crate::stream::{PipeStream, Terms, Visitor, lock};
 use crate::sys::fork::PerProcess;
 use crate::sys::session::session_of;
 use crate::sys::socket::Credentials;
@@ -56,6 +57,8 @@ pub(super) struct Machine {
     pub(super) role: Role,
     /// Those who have the other instances.
     pub(super) members: Members,
+    /// What waits for those who have not said yet what they have.
+    pub(super) grace: Grace,
     /// When the listening socket is looked at again, if it rests.
     pub(super) resting: Option<Instant>,
 }
@@ -93,6 +96,8 @@ pub(super) enum Opening {
     Here(Connection, NameInfo, Quotas),
     /// The client is another process' from here on.
     HandedOver,
+    /// It is answered later.
+    Held,
     /// Who owned the name does not any more: the client has to look for it again.
     Elsewhere,
 }
@@ -179,6 +184,7 @@ impl Owner {
                 waiting: HashMap::new(),
                 role: Role::Gone,
                 members: Members::default(),
+                grace: Grace::default(),
                 resting: None,
             }),
             answered: Condvar::new(),
@@ -342,7 +348,9 @@ impl Owner {
         if let Role::Owner(office) = &machine.role {
             let timeout = machine.server.poll_timeout();
             let timeout = timeout.and_then(|at| self.epoch.checked_add(at));
-            let next = timeout.into_iter().chain(machine.resting).min();
+            let listening = machine.server.info().map_or(0, |info| info.listening);
+            let held = machine.grace.next(listening);
+            let next = timeout.into_iter().chain(machine.resting).chain(held).min();
             self.service.set_timer(office.token, next);
         }
     }
@@ -371,6 +379,18 @@ impl Owner {
                 Handing::Stuck => passed_over.push(connection),
                 Handing::Gone => {}
             }
+        };
+        // Who has not been told of everything may be wrong about what is busy.
+        let opening = match opening {
+            Err(error) if error == Error::PIPE_BUSY && passed_over.is_empty() => {
+                let is_held = machine.grace.hold(session, access, qos);
+                if is_held {
+                    Ok(Opening::Held)
+                } else {
+                    Err(error)
+                }
+            }
+            other => other,
         };
         for connection in passed_over {
             machine.server.give_back(connection);
@@ -488,6 +508,9 @@ impl Owner {
             office.resume(&self.service);
         }
         machine.server.handle_timeout(self.epoch.elapsed());
+        drop(machine);
+        self.open_held();
+        let mut machine = self.machine();
         self.settle(&mut machine);
     }
 }
@@ -503,7 +526,8 @@ fn arrive(
     let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
     let quotas = machine.server.quotas(id).ok_or(Error::FILE_NOT_FOUND)?;
     if let Some(entry) = machine.entries.get_mut(&id) {
-        entry.end.stream.expect_client();
+        let visitor: Arc<dyn Visitor> = Arc::<Session>::clone(session);
+        entry.end.stream.expect_client(Arc::downgrade(&visitor));
         entry.client = Some(Client {
             connection,
             credentials: session.credentials(),

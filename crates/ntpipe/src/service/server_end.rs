@@ -22,7 +22,7 @@ use crate::ring::Peer;
 use crate::ring::roster::Roster;
 use crate::shared::{self, Holding, Kind, Party, Portrait};
 use crate::stream::shared::Left;
-use crate::stream::{PipeStream, Waiters, lock};
+use crate::stream::{PipeStream, Visitor, Waiters, lock};
 use crate::sys::session::own_session;
 use crate::sys::{bag, socket};
 
@@ -62,11 +62,12 @@ impl ServerEnd {
         };
         let mut machine = self.owner.machine();
         let disconnects = self.disconnects(&machine);
-        if mode == WaitMode::Wait {
-            // Whether it is still there, only its memory tells.
-            machine = self.await_client(machine, &call)?;
-            self.check_still(&machine, disconnects)?;
-        }
+        // Whether a client is still there, only its memory tells.
+        machine = match mode {
+            WaitMode::Wait => self.await_client(machine, &call)?,
+            WaitMode::NoWait => self.catch_up(machine),
+        };
+        self.check_still(&machine, disconnects)?;
         self.notice_client(&mut machine);
         let before = machine.server.state(self.id);
         machine.server.advance(now());
@@ -121,6 +122,19 @@ impl ServerEnd {
             machine = self.wait_for_change(machine, call)?;
         }
         Ok(machine)
+    }
+
+    /// Hears what the client has said or done already, be it that the service thread has not.
+    fn catch_up<'a>(&'a self, machine: MutexGuard<'a, Machine>) -> MutexGuard<'a, Machine> {
+        let entry = machine.entries.get(&self.id);
+        let client = entry.and_then(|entry| entry.client.as_ref());
+        let Some(session) = client.and_then(|client| client.session.upgrade()) else {
+            return machine;
+        };
+        // Which takes this lock after its own.
+        drop(machine);
+        session.catch_up();
+        self.owner.machine()
     }
 
     pub(super) fn is_arriving(&self, machine: &Machine) -> bool {
@@ -318,7 +332,7 @@ impl ServerEnd {
     /// noticed.
     pub(crate) fn state(&self) -> Option<EndState> {
         self.stream.check_process().ok()?;
-        let mut machine = self.owner.machine();
+        let mut machine = self.catch_up(self.owner.machine());
         self.notice_client(&mut machine);
         machine.server.state(self.id)
     }

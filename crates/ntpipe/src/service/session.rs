@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::owner::{Opening, Owner, TooLate};
 use super::{Interest, Readiness, Source, Token};
 use crate::ring::{Link, Offer};
-use crate::stream::lock;
+use crate::stream::{Visitor, lock};
 use crate::sys::socket::{self, Credentials, Datagram};
 
 /// A client's control socket, as the owner sees it.
@@ -28,6 +28,8 @@ pub(super) struct Session {
     credentials: Credentials,
     token: OnceLock<Token>,
     phase: Mutex<Phase>,
+    /// One message at a time, in their order; taken before all other locks but a listener's.
+    receiving: Mutex<()>,
     /// Whether this is one of the owner's strangers.
     is_stranger: AtomicBool,
     /// How the client came here.
@@ -93,9 +95,15 @@ impl Session {
         let Some(credentials) = known(&socket) else {
             return;
         };
+        // As it should be already: this thread must not wait for one client.
+        if rustix::io::ioctl_fionbio(&socket, true).is_err() {
+            return;
+        }
         let Some(session) = Self::watch(owner, socket, credentials, Origin::Owner) else {
             return;
         };
+        // Who catches up must not overtake what is still done here.
+        let _receiving = lock(&session.receiving);
         let opened = session.open(None, |owner| owner.open_handed_over(&session, id, access));
         if let Err(refusal) = opened {
             tracing::debug!(why = refusal.0, "a client was handed over in vain");
@@ -115,6 +123,7 @@ impl Session {
             credentials,
             token: OnceLock::new(),
             phase: Mutex::new(Phase::Asking),
+            receiving: Mutex::default(),
             is_stranger: AtomicBool::new(false),
             origin,
             itself: Weak::clone(itself),
@@ -214,6 +223,15 @@ impl Session {
         }
     }
 
+    fn end_for(&self, refusal: &Refusal) {
+        tracing::debug!(
+            pid = self.credentials.pid,
+            why = refusal.0,
+            "a session is over"
+        );
+        self.drop_client();
+    }
+
     fn handle(&self, bytes: &[u8], fd: Option<OwnedFd>) -> Result<(), Refusal> {
         let Ok(request) = Request::decode(bytes) else {
             let notice = Notice::decode(bytes).map_err(|_| Refusal("not a message"))?;
@@ -281,6 +299,7 @@ impl Session {
                 self.part();
                 return Ok(());
             }
+            Ok(Opening::Held) => return Ok(()),
             Ok(Opening::Elsewhere) => return Err(Refusal("another process owns the name")),
             // It was promised an instance: it has to ask again.
             Err(_) if self.origin == Origin::Owner => return Err(Refusal("no instance for it")),
@@ -352,6 +371,17 @@ impl Session {
             Err(TooLate::Disconnected) => link.disconnect(),
         }
         Err(Refusal("the instance is gone"))
+    }
+
+    /// An open that was held is tried again.
+    pub(super) fn open_anew(&self, access: Access, qos: u32) {
+        let Some(session) = self.itself.upgrade() else {
+            return;
+        };
+        let _receiving = lock(&self.receiving);
+        if let Err(refusal) = self.open(None, |owner| owner.open(&session, access, qos)) {
+            self.end_for(&refusal);
+        }
     }
 
     /// The client is another process' from here on: nothing is said to it any more.
@@ -500,6 +530,7 @@ impl Source for Session {
     }
 
     fn ready(&self, readiness: Readiness) {
+        let _receiving = lock(&self.receiving);
         if readiness == Readiness::Readable && matches!(*lock(&self.phase), Phase::Connected(..)) {
             // Rings of the doorbell are not for this thread.
             return;
@@ -521,17 +552,23 @@ impl Source for Session {
             Err(Errno::AGAIN) => return,
             Err(_) => Refusal("not a message"),
         };
-        tracing::debug!(
-            pid = self.credentials.pid,
-            why = refusal.0,
-            "a session is over"
-        );
-        self.drop_client();
+        self.end_for(&refusal);
     }
 
     fn expired(&self) {
         tracing::debug!(pid = self.credentials.pid, "a client takes too long");
         self.drop_client();
+    }
+}
+
+impl Visitor for Session {
+    fn catch_up(&self) {
+        self.ready(Readiness::Readable);
+        let is_connected = matches!(*lock(&self.phase), Phase::Connected(..));
+        // One that was killed has not said so.
+        if is_connected && socket::has_hung_up(self.fd()) {
+            self.ready(Readiness::HungUp);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
@@ -18,6 +18,7 @@ use crate::condition::Condition;
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
+mod arrival;
 mod cancel;
 mod kernel;
 mod local;
@@ -32,6 +33,7 @@ mod tasks;
 mod waiters;
 mod writing;
 
+pub(crate) use arrival::Visitor;
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
@@ -74,6 +76,8 @@ pub struct PipeStream {
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
     arrived: [Condition; 2],
+    /// The client that was last on its way.
+    visitor: Mutex<Option<Weak<dyn Visitor>>>,
     tasks: Arc<Tasks>,
 }
 
@@ -154,15 +158,9 @@ impl PipeStream {
                 wanted: 0,
             }),
             arrived: Default::default(),
+            visitor: Mutex::default(),
             tasks: Arc::default(),
         }
-    }
-
-    /// A client has taken the instance; its memory is on the way. Calls wait for it: for Windows
-    /// the instance is connected from here on.
-    pub(crate) fn expect_client(&self) {
-        lock(&self.read.side).link = Slot::Arriving;
-        lock(&self.write).link = Slot::Arriving;
     }
 
     /// Begins a new connection.

@@ -22,8 +22,8 @@ impl PipeStream {
     pub(crate) fn queue_info(&self) -> Result<QueueInfo, Error> {
         self.check_access(Access::READ_ATTRIBUTES)?;
         self.check(Operation::Query)?;
-        // What a client that is on its way has written, only its memory tells.
-        drop(self.read_side());
+        // What a client on its way has sent counts.
+        drop(self.write_side_now());
         let mut write = lock(&self.write);
         let state = write.link.state()?;
         let is_linked = matches!(write.link, Slot::Linked(_) | Slot::Kernel(_));

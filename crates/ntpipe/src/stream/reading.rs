@@ -24,7 +24,12 @@ impl PipeStream {
     ) -> Result<Read, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.read_side_by(deadline)?;
+        let mut side = match self.read_side_now() {
+            Some(side) => side,
+            // A client whose memory is not here yet has written nothing.
+            None if self.is_nowait() => return Err(Status::PIPE_EMPTY.error()),
+            None => self.read_side_by(deadline)?,
+        };
         let mut op = Reading::default();
         if !side.stash.is_empty()
             && side.turns.is_empty()
@@ -173,7 +178,9 @@ impl PipeStream {
     pub(crate) fn peek_into(&self, dst: &mut [u8]) -> Result<Peek, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = self.read_side();
+        let Some(mut side) = self.read_side_now() else {
+            return Ok(Peek::default());
+        };
         if let Some(kernel) = side.link.kernel() {
             return kernel.peek(dst);
         }

@@ -20,7 +20,14 @@ impl PipeStream {
         src: &[u8],
         deadline: Option<Instant>,
     ) -> Result<usize, Error> {
-        let side = self.side_to_write(deadline)?;
+        self.check_process()?;
+        self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
+        let side = match self.write_side_now() {
+            Some(side) => side,
+            // Without the reader's memory nothing fits.
+            None if self.is_nowait() => return Ok(0),
+            None => self.write_side_by(deadline)?,
+        };
         match self.is_nowait() {
             true => self.write_nowait(side, src, deadline),
             false => self.write_charged(side, src, Charge::Charged, deadline),

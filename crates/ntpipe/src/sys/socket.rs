@@ -281,6 +281,14 @@ pub(crate) fn wait_any_readable<'a>(
     }
 }
 
+/// Whether the other end has hung up, whatever there is left to receive.
+pub(crate) fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    let polled = event::poll(&mut fds, Some(&Timespec::default()));
+    let [fd] = fds;
+    polled.is_ok() && fd.revents().contains(PollFlags::RDHUP)
+}
+
 /// Hangs up for all holders of this end.
 pub(crate) fn hang_up(socket: BorrowedFd<'_>) {
     // It may have been hung up from the other end.
