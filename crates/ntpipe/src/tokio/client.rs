@@ -17,6 +17,7 @@ use super::listener::until;
 use super::operations::{cause_of, first, first_mut};
 use super::surface::surface;
 use crate::options::{PipeInfo, PipeMode};
+use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::waiting::Waiting;
 use crate::stream::Cause;

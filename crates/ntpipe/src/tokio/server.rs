@@ -16,6 +16,7 @@ use super::end::{End, Slot};
 use super::operations::{cause_of, first, first_mut};
 use super::surface::surface;
 use crate::options::{PipeInfo, PipeMode};
+use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::connecting::Connecting;
 use crate::stream::Cause;

@@ -253,6 +253,18 @@ macro_rules! surface {
             }
         }
 
+        impl AsRawHandle for $name {
+            fn as_raw_handle(&self) -> RawHandle {
+                self.end.pipe.as_raw_handle()
+            }
+        }
+
+        impl AsHandle for $name {
+            fn as_handle(&self) -> BorrowedHandle<'_> {
+                self.end.pipe.as_handle()
+            }
+        }
+
         impl AsyncRead for $name {
             /// As `try_read`, waiting for something. Nothing is taken while it is pending.
             fn poll_read(

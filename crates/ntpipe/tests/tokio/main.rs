@@ -12,5 +12,4 @@ mod cancel;
 mod lifetime;
 mod listening;
 mod load;
-mod signatures;
 mod support;
