@@ -43,6 +43,7 @@ struct Handle {
 }
 
 /// A server end that may be dropped.
+#[derive(Debug)]
 pub(crate) struct WeakServer(Weak<Handle>);
 
 impl WeakServer {
@@ -53,6 +54,11 @@ impl WeakServer {
 
     pub(crate) fn is_there(&self) -> bool {
         self.0.strong_count() > 0
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is(&self, server: &NamedPipeServer) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&server.handle))
     }
 }
 

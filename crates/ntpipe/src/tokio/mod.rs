@@ -39,7 +39,7 @@ mod surface;
 
 pub use client::{ClientOptions, NamedPipeClient, call};
 pub use halves::{OwnedReadHalf, OwnedWriteHalf};
-pub use listener::Listener;
+pub use listener::{Incoming, Listener};
 pub use server::{NamedPipeServer, ServerOptions};
 
 pub use crate::options::{PipeEnd, PipeInfo, PipeMode};

@@ -23,6 +23,10 @@ impl<H: Holder> End<H> {
         Ok(self.wait(Cause::Room, || self.try_write(buf)).await??)
     }
 
+    pub(super) async fn close_write(self: &Arc<Self>) -> io::Result<()> {
+        Ok(self.wait(Cause::Room, || self.try_close_write()).await??)
+    }
+
     pub(super) async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
         let peek = || turned(self.pipe.poll_peek(buf));
         Ok(self.wait(Cause::Client, peek).await??)
@@ -33,7 +37,10 @@ impl<H: Holder> End<H> {
         request: &[u8],
         reply: &mut [u8],
     ) -> io::Result<ReadInfo> {
-        let ask = || turned(self.pipe.poll_request(request));
+        let ask = || {
+            self.check_writes()?;
+            turned(self.pipe.poll_request(request))
+        };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
         let turn = Transaction { end: self, turn };
         self.accept(written, request);

@@ -183,6 +183,23 @@ macro_rules! surface {
                 self.end.write_message(buf).await
             }
 
+            /// Writes an empty message, which is the end of data for a peer that reads until it finds
+            /// one, as programs for Windows do; nothing more can be written to this connection by
+            /// this end's tasks, but it can still be read from.
+            ///
+            /// `AsyncWriteExt::shutdown` does nothing: drop the end to close it.
+            ///
+            /// # Cancel safety
+            /// If it is given up before it is ready, nothing was written or closed.
+            ///
+            /// # Errors
+            /// `ERROR_NOT_SUPPORTED` (50): a byte pipe has no empty messages. `ERROR_NO_DATA` (232),
+            /// as every write from now on: it was done before, or the other end is closed. Those of
+            /// [`write_message`](Self::write_message).
+            pub async fn close_write(&self) -> io::Result<()> {
+                self.end.close_write().await
+            }
+
             /// Looks at what can be read without taking it; waits for nothing but a client that is
             /// just connecting.
             ///

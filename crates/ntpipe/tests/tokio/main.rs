@@ -9,6 +9,9 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod closing;
+mod halfway;
+mod handles;
 mod lifetime;
 mod listening;
 mod load;
