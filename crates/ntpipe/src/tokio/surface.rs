@@ -53,8 +53,9 @@ macro_rules! surface {
             /// rest comes with the next reads. `Ok(0)` is the end, an empty message, or an empty
             /// `buf`.
             ///
-            /// Differs from Windows, where tokio splits a message of more than 4096 bytes: it is
-            /// delivered whole, once it is there.
+            /// Differs from Windows, where tokio splits a message that is longer than what it reads at a
+            /// time (4 KiB, or what the read before asked for, but at most 64 KiB): it is delivered
+            /// whole, once it is there.
             ///
             /// # Errors
             /// `WouldBlock` if there is nothing, or no client yet. `ERROR_PIPE_NOT_CONNECTED` (233)
@@ -64,15 +65,16 @@ macro_rules! surface {
                 self.end.try_read_now(buf)
             }
 
-            /// As [`try_read`](Self::try_read), into the first of `bufs` that is not empty.
+            /// As [`try_read`](Self::try_read), into one of `bufs` after the other; of more than one it
+            /// fills at most 64 KiB.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).
             pub fn try_read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-                self.end.try_read_now(first_mut(bufs))
+                self.end.try_read_vectored(bufs)
             }
 
-            /// As [`try_read`](Self::try_read), behind what `buf` holds already.
+            /// As [`try_read`](Self::try_read), behind what `buf` holds already; at most 64 KiB.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).
@@ -121,12 +123,12 @@ macro_rules! surface {
                 self.end.try_write_now(buf)
             }
 
-            /// As [`try_write`](Self::try_write), from the first of `bufs` that is not empty.
+            /// As [`try_write`](Self::try_write): all of `buf` together are one message.
             ///
             /// # Errors
             /// As [`try_write`](Self::try_write).
             pub fn try_write_vectored(&self, buf: &[io::IoSlice<'_>]) -> io::Result<usize> {
-                self.end.try_write_now(first(buf))
+                self.end.try_write_now(&self.end.gather(buf))
             }
 
             /// Does `f` if the pipe is ready for `interest`. If `f` would block, the pipe counts as
@@ -303,12 +305,13 @@ macro_rules! surface {
                 self.end.poll_write(cx, buf)
             }
 
+            /// As `poll_write`: all of `bufs` together are one message.
             fn poll_write_vectored(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
                 bufs: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.end.poll_write(cx, first(bufs))
+                self.end.poll_write(cx, &self.end.gather(bufs))
             }
 
             /// Does nothing: what was written can be read already.

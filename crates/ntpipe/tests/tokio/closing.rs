@@ -33,6 +33,16 @@ in_both_runtimes! {
         assert_eq!(code(server.read_message(&mut buf).await), 109);
     }
 
+    async fn closing_the_writing_needs_no_room() {
+        let (server, client) = messages(4);
+        server.connect().await.unwrap();
+        client.write_message(b"full").await.unwrap();
+        assert!(poll_once(pin!(client.close_write()).as_mut()).is_ready());
+        let mut buf = [0; 10];
+        assert_eq!(server.read_message(&mut buf).await.unwrap().len, 4);
+        assert_eq!(server.read_message(&mut buf).await.unwrap().len, 0);
+    }
+
     async fn a_byte_pipe_has_no_way_to_close_its_writing() {
         let (server, client) = bytes(4096);
         server.connect().await.unwrap();
