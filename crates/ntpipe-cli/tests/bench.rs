@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 use support::Names;
 
@@ -86,6 +87,83 @@ fn figures_go_to_files_too() {
     assert!(report["limits"]["syscall"].as_f64().unwrap() > 0.0);
     let picture = fs::read_to_string(plot).unwrap();
     assert!(picture.contains("<svg") && picture.contains("ntpipe-message"));
+}
+
+#[test]
+fn what_another_program_measures_stands_beside_the_rest() {
+    let names = Names::new();
+    let program = names.path().join("peers");
+    // It says what it was asked to do, by the file, and what came of it.
+    let script = r#"#!/bin/sh
+case $1 in
+list) echo '[{"name":"ours-elsewhere","ours":true,"can":["paused"]},
+             {"name":"slow","beside":"ours-elsewhere","can":["paused"]},
+             {"name":"other","can":["stream"]}]' ;;
+drive) echo "$@" >>"$0.asked"
+    case $* in
+    *slow*) echo '{"figure":300,"cpu":7}' ;;
+    *) echo '{"figure":100,"cpu":1}' ;;
+    esac ;;
+esac
+"#;
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    let markdown = names.path().join("tables.md");
+    let out = names
+        .run(&[
+            "bench",
+            "--quick",
+            "--runs",
+            "1",
+            "--only",
+            "after a pause",
+            "--with",
+            program.to_str().unwrap(),
+            "--peers",
+            "slow,pipe",
+            "--markdown",
+            markdown.to_str().unwrap(),
+        ])
+        .success();
+    let slow = out.lines().find(|line| line.trim().starts_with("slow "));
+    assert!(slow.unwrap().contains("ntpipe 3.00x"), "{out}");
+    assert!(!out.contains("other"), "{out}");
+    let asked = fs::read_to_string(names.path().join("peers.asked")).unwrap();
+    let workload = r#"--workload {"kind":"paused","size":64} --millis 100"#;
+    assert!(asked.contains(workload), "{asked}");
+    let tables = fs::read_to_string(markdown).unwrap();
+    let head = "| us | ntpipe | ntpipe-message | pipe | ours-elsewhere | slow |";
+    assert!(tables.contains(head), "{tables}");
+    let verdict = "| message mode, at worst: round trip 64 B after a pause, two CPUs | >= 0.9x";
+    assert!(tables.contains(verdict), "{tables}");
+    assert!(
+        tables.contains("**300** (300-300); 3.00x; CPU 7.00 us |"),
+        "{tables}"
+    );
+}
+
+#[test]
+fn connections_in_turn_and_from_new_processes_are_measured_too() {
+    let names = Names::new();
+    for only in ["1000 active", "new process"] {
+        let out = names
+            .run(&["bench", "--quick", "--runs", "1", "--only", only])
+            .success();
+        assert!(
+            out.contains("  unix ") && out.contains("  ntpipe "),
+            "{out}"
+        );
+    }
+}
+
+#[test]
+fn a_transport_that_is_not_there_is_refused() {
+    let done = Names::new().run(&["bench", "--peers", "pipe,pigeon"]);
+    assert_eq!(done.code, Some(1));
+    assert!(
+        done.err.contains("no transport is called pigeon"),
+        "{done:?}"
+    );
 }
 
 #[test]

@@ -58,6 +58,8 @@ mod canceller;
 #[cfg(not(windows))]
 mod client;
 #[cfg(not(windows))]
+mod condition;
+#[cfg(not(windows))]
 mod listener;
 #[cfg(not(windows))]
 mod options;

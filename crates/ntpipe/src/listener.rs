@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 #[cfg(feature = "tokio")]
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ntpipe_proto::{EndState, Error, PipeName};
 
 use crate::canceller::{Blocked, Wake};
+use crate::condition::Condition;
 use crate::options::ServerOptions;
 use crate::server::NamedPipeServer;
 use crate::service::server_end::ServerEnd;
@@ -49,7 +50,7 @@ struct Shared {
     /// Taken before the locks of the name and its instances.
     state: Mutex<State>,
     /// An instance has come back, or the listener is closed.
-    changed: Condvar,
+    changed: Condition,
     /// The tasks that wait for an instance to come back.
     #[cfg(feature = "tokio")]
     tasks: Arc<Tasks>,
@@ -85,7 +86,7 @@ impl Listener {
                 out: 0,
                 closed: false,
             }),
-            changed: Condvar::new(),
+            changed: Condition::default(),
             #[cfg(feature = "tokio")]
             tasks: Arc::default(),
         };
@@ -212,16 +213,14 @@ impl Shared {
             }
             blocked.check()?;
             let Some(at) = deadline else {
-                let woken = self.changed.wait(state);
-                state = woken.unwrap_or_else(PoisonError::into_inner);
+                state = self.changed.wait(state);
                 continue;
             };
             let left = at.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Error::SEM_TIMEOUT.into());
             }
-            let woken = self.changed.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left);
         }
     }
 

@@ -233,6 +233,41 @@ fn what_is_no_memory_of_a_client_ends_the_session() {
 }
 
 #[test]
+fn memory_that_comes_with_an_open_is_taken_only_if_it_is_right() {
+    attack(this_test!(), || {
+        let open_with = |memory: &OwnedFd| loop {
+            let client = Raw::connect();
+            client.send(&open_request(), &[memory.as_fd()]).unwrap();
+            let (bytes, fd) = client.receive().unwrap();
+            let reply = Reply::decode(&bytes).unwrap();
+            let error = ntpipe::Error::PIPE_BUSY;
+            if reply != (Reply::Refused { error }) {
+                break (client, reply, fd);
+            }
+        };
+        for memory in bad_memories() {
+            let (client, reply, fd) = open_with(&memory);
+            assert!(matches!(reply, Reply::Opened(_)) && fd.is_some());
+            // Another one may be attached.
+            let good = Memory::for_quota(QUOTA);
+            client
+                .send(&attach_request(), &[good.file.as_fd()])
+                .unwrap();
+        }
+        let good = Memory::for_quota(QUOTA);
+        let (client, reply, fd) = open_with(&good.file);
+        assert!(matches!(reply, Reply::Connected(_)) && fd.is_some());
+        drop(client);
+        // That is all: what follows is no message any more.
+        let (client, ..) = open_with(&Memory::for_quota(QUOTA).file);
+        let memory = good.file.as_fd();
+        client.send(&attach_request(), &[memory]).unwrap();
+        client.hang_up();
+        client.expect_end();
+    });
+}
+
+#[test]
 fn descriptors_that_nobody_asked_for_are_closed() {
     attack(this_test!(), || {
         let file = File::open("/dev/null").unwrap();
@@ -659,6 +694,12 @@ fn a_server_that_answers_nonsense_is_an_error_of_the_open() {
             raw.send(&good, &[file, file, file]).unwrap()
         });
         assert_eq!(code(many), 13);
+        // It has memory of ours, but not of the size that it speaks of.
+        let mut quotas = QUOTAS;
+        quotas.inbound = QUOTA * 64;
+        let other = Reply::Connected(opened(quotas)).encode().unwrap();
+        let bad = deceive(&listener, |raw| raw.send(&other, &[file]).unwrap());
+        assert_eq!(code(bad), 13);
         for ring in [0, 4096, 1 << 40, u64::MAX] {
             let mut opened = opened(QUOTAS);
             opened.outbound_ring = ring;

@@ -194,6 +194,18 @@ fn the_queues_are_those_of_all_holders() {
     });
 }
 
+#[test]
+fn an_anonymous_pipe_takes_one_descriptor_for_each_end() {
+    Scenario::alone(this_test!(), || {
+        let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = count();
+        let (reader, writer) = pipe(QUOTA).unwrap();
+        assert_eq!(count(), before + 2);
+        drop((reader, writer));
+        assert_eq!(count(), before);
+    });
+}
+
 // The other end of this process would read for them into its own state.
 #[test]
 fn an_end_of_this_process_does_not_serve_reads_of_a_shared_one() {

@@ -11,6 +11,7 @@ use ntpipe::{ClientOptions, Listener, NamedPipeClient, NamedPipeServer, PipeMode
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::plan::Transport;
+use super::work::Channel;
 
 /// One end of a connection.
 pub(super) enum Ends {
@@ -25,9 +26,8 @@ pub(super) enum Ends {
 /// The buffers of `pipe-1m`.
 const MEBIBYTE: usize = 1 << 20;
 
-impl Ends {
-    /// Sends one message.
-    pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
+impl Channel for Ends {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Self::Pair(_, writer) => writer.write_all(message),
             Self::Socket(socket) => socket.write_all(message),
@@ -40,8 +40,7 @@ impl Ends {
         }
     }
 
-    /// Receives one message of this length; `false` at the end.
-    pub(super) fn receive(&mut self, message: &mut [u8]) -> io::Result<bool> {
+    fn receive(&mut self, message: &mut [u8]) -> io::Result<bool> {
         match self {
             Self::Pair(reader, _) => exact(reader, message),
             Self::Socket(socket) => exact(socket, message),
@@ -59,8 +58,7 @@ impl Ends {
         }
     }
 
-    /// Sends a message and receives its answer, by `transact` if there is such a thing.
-    pub(super) fn transact(&mut self, request: &[u8], reply: &mut [u8]) -> io::Result<bool> {
+    fn transact(&mut self, request: &[u8], reply: &mut [u8]) -> io::Result<bool> {
         if let Self::Client(pipe) = self {
             let read = pipe.transact(request, reply)?;
             return Ok(read.len == reply.len() && !read.more);

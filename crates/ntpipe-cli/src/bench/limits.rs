@@ -72,45 +72,47 @@ struct Line(AtomicU32);
 /// Two threads answer each other: over one line, or over one for each direction.
 fn bounce((one, other): (usize, usize), lines: usize) -> f64 {
     const ROUNDS: u32 = 200_000;
-    let there = Line::default();
-    let back = Line::default();
+    // Beside busy processes each answer may take as long as a turn of the scheduler.
+    const LONGEST: Duration = Duration::from_millis(100);
+    const LAST: u32 = u32::MAX;
+    let (there, back) = (Line::default(), Line::default());
     let answer = if lines == 1 { &there } else { &back };
-    let (first, second) = if lines == 1 { (1, 2) } else { (1, 1) };
+    // On one line question and answer have to differ.
+    let words = move |round: u32| match lines {
+        1 => (2 * round + 1, 2 * round + 2),
+        _ => (round + 1, round + 1),
+    };
     thread::scope(|scope| {
         let (there, answer) = (&there.0, &answer.0);
         scope.spawn(move || {
             pin(other);
-            for round in 0..ROUNDS {
-                let expected = if lines == 1 {
-                    2 * round + first
-                } else {
-                    round + 1
-                };
-                while there.load(Ordering::Acquire) != expected {
-                    spin_loop();
+            for round in 0.. {
+                let (asked, said) = words(round);
+                loop {
+                    match there.load(Ordering::Acquire) {
+                        LAST => return,
+                        word if word == asked => break,
+                        _ => spin_loop(),
+                    }
                 }
-                let said = if lines == 1 {
-                    2 * round + second
-                } else {
-                    round + 1
-                };
                 answer.store(said, Ordering::Release);
             }
         });
         let driver = scope.spawn(move || {
             pin(one);
             let start = Instant::now();
-            for round in 0..ROUNDS {
-                let (say, hear) = match lines {
-                    1 => (2 * round + first, 2 * round + second),
-                    _ => (round + 1, round + 1),
-                };
+            let mut rounds = 0;
+            while rounds < ROUNDS && (!rounds.is_multiple_of(64) || start.elapsed() < LONGEST) {
+                let (say, hear) = words(rounds);
                 there.store(say, Ordering::Release);
                 while answer.load(Ordering::Acquire) != hear {
                     spin_loop();
                 }
+                rounds += 1;
             }
-            start.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS)
+            let time = start.elapsed();
+            there.store(LAST, Ordering::Release);
+            time.as_secs_f64() * 1e6 / f64::from(rounds.max(1))
         });
         driver.join().unwrap_or(f64::NAN)
     })

@@ -2,29 +2,32 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
-use std::process::{self, Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+mod contestant;
 mod ends;
 mod limits;
+mod markdown;
 pub(crate) mod peer;
 mod plan;
 mod plot;
 mod report;
+mod targets;
 mod usage;
 mod work;
 
 use crate::failure::Failure;
+use contestant::Contestant;
 use limits::Limits;
 use peer::BenchPeer;
-use plan::{Item, Placement, Transport, Workload};
+use plan::{Item, Placement, Transport};
 use report::{Cell, Machine, Report, Row};
-use work::Sample;
 
 /// Measure pipes beside the kernel's, in one run on this machine.
 ///
@@ -39,9 +42,12 @@ pub(crate) struct Bench {
     /// Only the rows that tell the most, with short runs: about half a minute.
     #[arg(long)]
     quick: bool,
-    /// Beside which transports.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
-    peers: Vec<Transport>,
+    /// Beside which transports: pipe, pipe-1m, unix, seqpacket, or what comes `--with` a program.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    peers: Vec<String>,
+    /// Also what this program measures, such as `ntpipe-peers` from the directory `bench`.
+    #[arg(long, value_name = "PROGRAM")]
+    with: Vec<PathBuf>,
     /// Only workloads whose title has this in it, such as `round trip` or `two CPUs`.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -51,6 +57,9 @@ pub(crate) struct Bench {
     /// Write all figures to FILE as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write all figures to FILE as tables in Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
     /// Draw latency and throughput to FILE as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -74,6 +83,7 @@ impl Bench {
         if items.is_empty() {
             return Err(Failure::other("no workload has that in its title"));
         }
+        let contestants = self.contestants()?;
         let machine = Machine::here();
         let limits = Limits::measure();
         let mut out = io::stdout().lock();
@@ -81,7 +91,7 @@ impl Bench {
         let bar = progress_bar(items.len() * usize::from(self.runs));
         let mut rows = Vec::new();
         for item in items {
-            let row = self.measure(item, &bar)?;
+            let row = self.measure(item, &contestants, &bar)?;
             bar.suspend(|| writeln!(out, "{row}"))
                 .map_err(|error| Failure::output(&error))?;
             rows.push(row);
@@ -95,8 +105,12 @@ impl Bench {
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&report)
                 .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
-            let action = format!("write {}", path.display());
-            fs::write(path, text + "\n").map_err(|error| Failure::io(&action, &error))?;
+            write(path, &(text + "\n"))?;
+        }
+        if let Some(path) = &self.markdown {
+            let text = markdown::tables(&report)
+                .map_err(|error| Failure::other(format!("cannot write tables: {error}")))?;
+            write(path, &text)?;
         }
         match &self.plot {
             Some(path) => plot::draw(&report, path),
@@ -109,68 +123,59 @@ impl Bench {
         self.only.as_ref().is_none_or(|only| title.contains(only))
     }
 
-    fn transports(&self, workload: Workload) -> impl Iterator<Item = Transport> + '_ {
-        let wanted = move |transport: &Transport| {
-            transport.can(workload)
-                && (self.peers.is_empty() || transport.is_ours() || self.peers.contains(transport))
-        };
-        Transport::ALL.into_iter().filter(wanted)
+    /// Ours, and those that stand beside them.
+    fn contestants(&self) -> Result<Vec<Contestant>, Failure> {
+        let mut all: Vec<_> = Contestant::here().collect();
+        for program in &self.with {
+            all.extend(Contestant::of(program)?);
+        }
+        for peer in &self.peers {
+            if all.iter().all(|one| one.name != *peer) {
+                return Err(Failure::other(format!("no transport is called {peer}")));
+            }
+        }
+        all.retain(|one| self.peers.is_empty() || one.is_ours || self.peers.contains(&one.name));
+        Ok(all)
     }
 
-    fn measure(&self, item: Item, bar: &ProgressBar) -> Result<Row, Failure> {
+    fn measure(&self, item: Item, all: &[Contestant], bar: &ProgressBar) -> Result<Row, Failure> {
         bar.set_message(format!("{}, {}", item.workload, item.placement));
-        let transports: Vec<_> = self.transports(item.workload).collect();
-        let mut samples = vec![Vec::new(); transports.len()];
+        let contestants: Vec<_> = all.iter().filter(|one| one.can(item.workload)).collect();
+        let mut samples = vec![Vec::new(); contestants.len()];
+        let millis = if self.quick { 100 } else { 400 };
         for run in 0..self.runs {
             let _busy = Busy::start(item)?;
-            for (transport, samples) in transports.iter().zip(&mut samples) {
-                samples.push(self.sample(item, *transport, run)?);
+            let name = format!("ntpipe-bench-{}-{run}", process::id());
+            for (contestant, samples) in contestants.iter().zip(&mut samples) {
+                samples.push(contestant.sample(item, &name, millis, &cpus())?);
             }
             bar.inc(1);
         }
-        let cells = (transports.iter().zip(&samples))
-            .filter_map(|(transport, samples)| Cell::new(*transport, samples));
+        let cells = (contestants.iter().zip(&samples))
+            .filter_map(|(contestant, samples)| Cell::new(contestant, samples));
         Ok(Row {
             item,
             unit: item.workload.unit(),
             cells: cells.collect(),
         })
     }
-
-    /// One run by a process of its own.
-    fn sample(&self, item: Item, transport: Transport, run: u16) -> Result<Sample, Failure> {
-        let what = format!(
-            "measure {transport} ({}, {})",
-            item.workload, item.placement
-        );
-        let name = format!("ntpipe-bench-{}-{run}", process::id());
-        let millis = if self.quick { 100 } else { 400 };
-        let output = command("drive", item, transport, &name, millis)
-            .and_then(|mut command| command.stderr(Stdio::inherit()).output())
-            .map_err(|error| Failure::io(&what, &error))?;
-        if !output.status.success() {
-            return Err(Failure::other(format!(
-                "cannot {what}: its process ended with {}",
-                output.status
-            )));
-        }
-        serde_json::from_slice(&output.stdout)
-            .map_err(|error| Failure::other(format!("cannot {what}: {error}")))
-    }
 }
 
-fn command(
-    role: &str,
-    item: Item,
-    transport: Transport,
-    name: &str,
-    millis: u64,
-) -> io::Result<Command> {
-    let (workload, placement) = (item.workload, item.placement);
-    let mut command = BenchPeer::command(role, transport, workload, placement, name, millis)?;
+/// The driver's CPU and the other process'.
+fn cpus() -> String {
     let (first, second) = limits::two_cpus().unwrap_or_default();
-    command.arg("--cpus").arg(format!("{first},{second}"));
-    Ok(command)
+    format!("{first},{second}")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let action = format!("write {}", path.display());
+    fs::write(path, text).map_err(|error| Failure::io(&action, &error))
+}
+
+fn burner(item: Item) -> io::Result<Child> {
+    let (workload, placement) = (item.workload, item.placement);
+    let mut command = BenchPeer::command("burn", Transport::Pipe, workload, placement, "", 0)?;
+    command.args(["--cpus", &cpus()]).spawn()
 }
 
 /// Processes that only compute; they end with this.
@@ -181,9 +186,8 @@ impl Busy {
         let mut busy = Self(Vec::new());
         if item.placement == Placement::Loaded {
             for _ in 0..BUSY {
-                let child = command("burn", item, Transport::Pipe, "", 0)
-                    .and_then(|mut command| command.spawn())
-                    .map_err(|error| Failure::io("start a busy process", &error))?;
+                let child =
+                    burner(item).map_err(|error| Failure::io("start a busy process", &error))?;
                 busy.0.push(child);
             }
         }

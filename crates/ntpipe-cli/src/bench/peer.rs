@@ -17,7 +17,8 @@ use super::limits;
 use super::plan::{Placement, Transport, Workload};
 use super::usage::{Usage, resident};
 use super::work::{
-    self, CALL, Call, Measured, Sample, answer, check_number, is_last, size_f64, to_f64,
+    self, CALL, Call, Channel, Measured, Sample, Timing, Trips, answer, check_number, is_last,
+    size_f64, to_f64,
 };
 use crate::failure::Failure;
 
@@ -46,6 +47,8 @@ pub(crate) struct BenchPeer {
 enum Role {
     Drive,
     Serve,
+    /// Connects, calls and closes once, and says how long that took.
+    Enter,
     /// Computes until it is killed.
     Burn,
 }
@@ -60,6 +63,7 @@ impl BenchPeer {
         let done = match self.role {
             Role::Drive => self.drive(),
             Role::Serve => self.serve(),
+            Role::Enter => self.enter(),
             Role::Burn => {
                 burn();
                 Ok(())
@@ -99,35 +103,55 @@ impl BenchPeer {
 
     fn drive(&self) -> io::Result<()> {
         let workload = self.workload()?;
-        let mut other = Self::command(
-            "serve",
-            self.transport,
-            workload,
-            self.placement,
-            &self.name,
-            self.millis,
-        )?;
-        other.arg("--cpus").arg(&self.cpus);
+        let mut other = self.another("serve")?;
         self.pin(0);
         let budget = Duration::from_millis(self.millis);
-        let single = self.placement == Placement::Loaded;
+        let timing = match (workload, self.placement) {
+            (Workload::Paused { .. }, _) => Timing::Paused,
+            (_, Placement::Loaded) => Timing::Singly,
+            _ => Timing::Together,
+        };
         let sample = match workload {
-            Workload::RoundTrip { size } => self.against(&mut other, workload, |ends| {
-                work::round_trips(ends, size, budget, single, false)
-            }),
-            Workload::Transact { size } => self.against(&mut other, workload, |ends| {
-                work::round_trips(ends, size, budget, single, true)
+            Workload::RoundTrip { size }
+            | Workload::Transact { size }
+            | Workload::Paused { size } => self.against(&mut other, workload, |ends| {
+                let transact = matches!(workload, Workload::Transact { .. });
+                let trips = Trips {
+                    size,
+                    budget,
+                    timing,
+                    transact,
+                };
+                work::round_trips(ends, trips)
             }),
             Workload::Stream { size } => self.against(&mut other, workload, |ends| {
                 work::stream(ends, size, budget)
             }),
             Workload::Connect => at_the_door(&mut other, |_| self.drive_connect(budget)),
+            Workload::First => at_the_door(&mut other, |_| self.drive_first(budget)),
             Workload::Idle { connections } => {
                 at_the_door(&mut other, |pid| self.drive_idle(connections, pid, budget))
             }
+            Workload::Active { connections } => at_the_door(&mut other, |pid| {
+                self.drive_active(connections, pid, budget)
+            }),
         }?;
         println!("{}", serde_json::to_string(&sample)?);
         Ok(())
+    }
+
+    /// The command for another process of this measurement.
+    fn another(&self, role: &str) -> io::Result<Command> {
+        let mut other = Self::command(
+            role,
+            self.transport,
+            self.workload()?,
+            self.placement,
+            &self.name,
+            self.millis,
+        )?;
+        other.arg("--cpus").arg(&self.cpus);
+        Ok(other)
     }
 
     /// Puts this process on its CPU, if it has one.
@@ -186,6 +210,54 @@ impl BenchPeer {
         })
     }
 
+    /// One process after another comes in once.
+    fn drive_first(&self, budget: Duration) -> io::Result<Sample> {
+        let mut visitor = self.another("enter")?;
+        let (mut time, mut cpu, mut count) = (0.0, 0.0, 0);
+        let start = Instant::now();
+        while start.elapsed() < budget {
+            let output = visitor.stderr(Stdio::inherit()).output()?;
+            let (took, used): (f64, f64) = serde_json::from_slice(&output.stdout)?;
+            time += took;
+            cpu += used;
+            count += 1;
+        }
+        Call::new().last(&mut ends::enter(self.transport, &self.name)?)?;
+        Ok(Sample {
+            figure: to_f64(count) / time,
+            p99: None,
+            cpu: cpu * 1e6 / to_f64(count),
+            memory: None,
+            wakeups: None,
+        })
+    }
+
+    /// What [`drive_first`](Self::drive_first) has a process do: the seconds that it took, and those
+    /// that a CPU had to work for it.
+    fn enter(&self) -> io::Result<()> {
+        self.pin(0);
+        let mut call = Call::new();
+        let used = Usage::of(process::id())?;
+        let start = Instant::now();
+        call.run(&mut ends::enter(self.transport, &self.name)?, 0)?;
+        let time = start.elapsed().as_secs_f64();
+        let used = Usage::of(process::id())?.cpu_since(&used);
+        println!("[{time}, {}]", used.as_secs_f64());
+        Ok(())
+    }
+
+    fn drive_active(&self, connections: usize, other: u32, budget: Duration) -> io::Result<Sample> {
+        raise_descriptors();
+        let mut all = Vec::new();
+        for _ in 0..connections {
+            all.push(ends::enter(self.transport, &self.name)?);
+        }
+        let (us, they) = (Usage::of(process::id())?, Usage::of(other)?);
+        let measured = work::in_turn(&mut all, budget)?;
+        let used = Usage::of(other)?.cpu_since(&they) + Usage::of(process::id())?.cpu_since(&us);
+        Ok(measured.sample(self.workload()?, used))
+    }
+
     fn drive_idle(&self, connections: usize, other: u32, budget: Duration) -> io::Result<Sample> {
         raise_descriptors();
         let mut call = Call::new();
@@ -227,7 +299,9 @@ impl BenchPeer {
     fn serve(&self) -> io::Result<()> {
         self.pin(1);
         match self.workload()? {
-            Workload::RoundTrip { size } | Workload::Transact { size } => {
+            Workload::RoundTrip { size }
+            | Workload::Transact { size }
+            | Workload::Paused { size } => {
                 let mut ends = ends::join(self.transport, &self.name)?;
                 let mut message = vec![0; size];
                 while ends.receive(&mut message)? {
@@ -248,7 +322,7 @@ impl BenchPeer {
                 while ends.receive(&mut message)? {}
                 Ok(())
             }
-            Workload::Connect => {
+            Workload::Connect | Workload::First => {
                 let door = Door::new(self.transport, &self.name)?;
                 while answer(&mut door.accept()?)? {}
                 Ok(())
@@ -270,6 +344,12 @@ impl BenchPeer {
                     active.send(&message)?;
                 }
                 Ok(())
+            }
+            Workload::Active { connections } => {
+                raise_descriptors();
+                let door = Door::new(self.transport, &self.name)?;
+                let all = (0..connections).map(|_| door.accept());
+                work::take_in_turn(&mut all.collect::<io::Result<Vec<_>>>()?)
             }
         }
     }

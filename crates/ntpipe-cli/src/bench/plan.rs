@@ -35,10 +35,16 @@ pub(super) enum Workload {
     Transact { size: usize },
     /// Messages one way, as fast as they go.
     Stream { size: usize },
+    /// A round trip after both sides have had nothing to do for a while.
+    Paused { size: usize },
     /// Connect, one round trip of 64 bytes, close.
     Connect,
+    /// The same by a process that has never met the other one.
+    First,
     /// Many connections at rest and one that is used: round trips of 64 bytes.
     Idle { connections: usize },
+    /// Messages of 4 KiB one way over many connections at once, or in turn.
+    Active { connections: usize },
 }
 
 /// Where the two processes run.
@@ -82,13 +88,16 @@ impl Transport {
     /// Whether the transport can do this.
     pub(super) fn can(self, workload: Workload) -> bool {
         match workload {
-            Workload::RoundTrip { .. } => self != Self::Pipe1m,
+            Workload::RoundTrip { .. } | Workload::Paused { .. } => self != Self::Pipe1m,
             Workload::Transact { .. } => {
                 matches!(self, Self::NtpipeMessage | Self::Seqpacket)
             }
             // A datagram of 1 MiB needs a buffer that only root may set.
             Workload::Stream { size } => self != Self::Seqpacket || size <= 64 << 10,
-            Workload::Connect | Workload::Idle { .. } => {
+            Workload::Connect
+            | Workload::First
+            | Workload::Idle { .. }
+            | Workload::Active { .. } => {
                 matches!(self, Self::Ntpipe | Self::Unix)
             }
         }
@@ -98,15 +107,38 @@ impl Transport {
 impl Workload {
     /// Whether a figure is better when it is larger.
     pub(super) fn is_rate(self) -> bool {
-        matches!(self, Self::Stream { .. } | Self::Connect)
+        match self {
+            Self::Stream { .. } | Self::Connect | Self::First | Self::Active { .. } => true,
+            Self::RoundTrip { .. }
+            | Self::Transact { .. }
+            | Self::Paused { .. }
+            | Self::Idle { .. } => false,
+        }
+    }
+
+    /// The name of its kind, as in JSON.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::RoundTrip { .. } => "round-trip",
+            Self::Transact { .. } => "transact",
+            Self::Stream { .. } => "stream",
+            Self::Paused { .. } => "paused",
+            Self::Connect => "connect",
+            Self::First => "first",
+            Self::Idle { .. } => "idle",
+            Self::Active { .. } => "active",
+        }
     }
 
     /// The unit of its figure.
     pub(super) fn unit(self) -> &'static str {
         match self {
-            Self::RoundTrip { .. } | Self::Transact { .. } | Self::Idle { .. } => "us",
-            Self::Stream { .. } => "MB/s",
-            Self::Connect => "/s",
+            Self::RoundTrip { .. }
+            | Self::Transact { .. }
+            | Self::Paused { .. }
+            | Self::Idle { .. } => "us",
+            Self::Stream { .. } | Self::Active { .. } => "MB/s",
+            Self::Connect | Self::First => "/s",
         }
     }
 }
@@ -117,8 +149,11 @@ impl fmt::Display for Workload {
             Self::RoundTrip { size } => write!(f, "round trip {}", Size(*size)),
             Self::Transact { size } => write!(f, "transact {}", Size(*size)),
             Self::Stream { size } => write!(f, "stream {}", Size(*size)),
+            Self::Paused { size } => write!(f, "round trip {} after a pause", Size(*size)),
             Self::Connect => f.write_str("connect, call, close"),
+            Self::First => f.write_str("connect, call, close in a new process"),
             Self::Idle { connections } => write!(f, "1 active, {connections} idle"),
+            Self::Active { connections } => write!(f, "{connections} active"),
         }
     }
 }
@@ -193,11 +228,15 @@ pub(super) fn plan(quick: bool) -> Vec<Item> {
     items.extend(sizes.iter().map(|&size| item(stream(size), Placement::Two)));
     items.push(item(stream(64), Placement::One));
     items.push(item(stream(4 << 10), Placement::Nospin));
+    items.push(item(Workload::Paused { size: 64 }, Placement::Two));
     items.push(item(Workload::Connect, Placement::Two));
+    items.push(item(Workload::First, Placement::Two));
     let idle = |connections| item(Workload::Idle { connections }, Placement::Two);
     items.push(idle(1_000));
     if !quick {
         items.push(idle(10_000));
     }
+    let active = Workload::Active { connections: 1_000 };
+    items.push(item(active, Placement::Two));
     items
 }

@@ -6,8 +6,8 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use super::plan::{Placement, Transport, Workload};
-use super::report::Report;
+use super::plan::{Placement, Workload};
+use super::report::{Cell, Report};
 use crate::failure::Failure;
 
 /// The picture's size in pixels.
@@ -43,7 +43,10 @@ pub(super) fn draw(report: &Report, path: &Path) -> Result<(), Failure> {
 
 /// One transport's figures: sizes and medians.
 struct Curve {
-    transport: Transport,
+    transport: String,
+    is_ours: bool,
+    /// Its place among all.
+    at: usize,
     points: Vec<(f64, f64)>,
 }
 
@@ -53,14 +56,25 @@ fn curves(report: &Report, size_of: impl Fn(Workload) -> Option<usize>) -> Vec<C
         let pinned = pinned.filter(|row| row.item.placement == Placement::Two);
         pinned.filter_map(|row| Some((size_of(row.item.workload)?, row)))
     };
-    let curves = Transport::ALL.into_iter().map(|transport| {
+    let mut all: Vec<&Cell> = Vec::new();
+    for cell in report.rows.iter().flat_map(|row| &row.cells) {
+        if all.iter().all(|known| known.transport != cell.transport) {
+            all.push(cell);
+        }
+    }
+    let curves = all.iter().enumerate().map(|(at, cell)| {
         let points = rows().filter_map(|(size, row)| {
             let size = f64::from(u32::try_from(size).ok()?);
-            Some((size, row.cell(transport)?.median))
+            Some((size, row.cell(&cell.transport)?.median))
         });
         let mut points: Vec<_> = points.collect();
         points.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-        Curve { transport, points }
+        Curve {
+            transport: cell.transport.clone(),
+            is_ours: cell.is_ours,
+            at,
+            points,
+        }
     });
     curves.filter(|curve| !curve.points.is_empty()).collect()
 }
@@ -86,15 +100,13 @@ fn chart(area: &Area<'_>, title: &str, curves: &[Curve]) -> Result<(), Box<dyn s
         .build_cartesian_2d((left..right).log_scale(), (bottom..top).log_scale())?;
     mesh(&mut chart)?;
     for curve in curves {
-        let same = |transport: &Transport| *transport == curve.transport;
-        let at = Transport::ALL.iter().position(same).unwrap_or(0);
-        let color = Palette99::pick(at).to_rgba();
-        let width = if curve.transport.is_ours() { 3 } else { 1 };
+        let color = Palette99::pick(curve.at).to_rgba();
+        let width = if curve.is_ours { 3 } else { 1 };
         let style = color.stroke_width(width);
         let line = LineSeries::new(curve.points.iter().copied(), style).point_size(3);
         chart
             .draw_series(line)?
-            .label(curve.transport.to_string())
+            .label(curve.transport.as_str())
             .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], style));
     }
     chart

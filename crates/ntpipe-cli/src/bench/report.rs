@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::contestant::Contestant;
 use super::limits::Limits;
-use super::plan::{Item, Transport};
+use super::plan::Item;
 use super::work::Sample;
 
 /// Everything that was measured.
@@ -36,7 +37,12 @@ pub(super) struct Row {
 /// One transport's figures.
 #[derive(Debug, Serialize)]
 pub(super) struct Cell {
-    pub(super) transport: Transport,
+    pub(super) transport: String,
+    #[serde(skip)]
+    pub(super) is_ours: bool,
+    /// Which of ours it stands beside, if not the usual one.
+    #[serde(skip)]
+    beside: Option<String>,
     pub(super) median: f64,
     pub(super) min: f64,
     pub(super) max: f64,
@@ -49,14 +55,16 @@ pub(super) struct Cell {
 
 impl Cell {
     /// The medians of some runs; `None` without one.
-    pub(super) fn new(transport: Transport, samples: &[Sample]) -> Option<Self> {
+    pub(super) fn new(contestant: &Contestant, samples: &[Sample]) -> Option<Self> {
         let figures = sorted(samples.iter().map(|sample| sample.figure));
         let median_of = |of: &dyn Fn(&Sample) -> Option<f64>| {
             let figures = sorted(samples.iter().filter_map(of));
             figures.get(figures.len() / 2).copied()
         };
         Some(Self {
-            transport,
+            transport: contestant.name.clone(),
+            is_ours: contestant.is_ours,
+            beside: contestant.beside.clone(),
             median: *figures.get(figures.len() / 2)?,
             min: *figures.first()?,
             max: *figures.last()?,
@@ -69,14 +77,19 @@ impl Cell {
 }
 
 impl Row {
-    pub(super) fn cell(&self, transport: Transport) -> Option<&Cell> {
+    pub(super) fn title(&self) -> String {
+        format!("{}, {}", self.item.workload, self.item.placement)
+    }
+
+    pub(super) fn cell(&self, transport: &str) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.transport == transport)
     }
 
     /// How much better ntpipe is than a transport: above 1 it is ahead.
-    fn ratio(&self, cell: &Cell) -> Option<f64> {
-        let ours = (self.cell(Transport::Ntpipe))
-            .or_else(|| self.cell(Transport::NtpipeMessage))?
+    pub(super) fn ratio(&self, cell: &Cell) -> Option<f64> {
+        let beside = cell.beside.as_deref().and_then(|name| self.cell(name));
+        let ours = beside
+            .or_else(|| self.cells.iter().find(|cell| cell.is_ours))?
             .median;
         Some(match self.item.workload.is_rate() {
             true => ours / cell.median,
@@ -87,18 +100,18 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, {}", self.item.workload, self.item.placement)?;
+        writeln!(f, "{}", self.title())?;
         for cell in &self.cells {
             write!(
                 f,
                 "  {:15} {:>10} {:4} {:>23}  cpu {:>8} us",
-                cell.transport.to_string(),
+                cell.transport,
                 short(cell.median),
                 self.unit,
                 format!("({} .. {})", short(cell.min), short(cell.max)),
                 short(cell.cpu_us),
             )?;
-            if let Some(ratio) = self.ratio(cell).filter(|_| !cell.transport.is_ours()) {
+            if let Some(ratio) = self.ratio(cell).filter(|_| !cell.is_ours) {
                 write!(f, "  ntpipe {ratio:.2}x")?;
             }
             if let Some(p99) = cell.p99 {
@@ -154,7 +167,7 @@ fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
 }
 
 /// Three digits that matter.
-fn short(figure: f64) -> String {
+pub(super) fn short(figure: f64) -> String {
     match figure {
         figure if figure >= 100.0 => format!("{figure:.0}"),
         figure if figure >= 10.0 => format!("{figure:.1}"),
@@ -178,24 +191,28 @@ mod tests {
         }
     }
 
+    fn contestant(name: &str) -> Contestant {
+        Contestant::here().find(|one| one.name == name).unwrap()
+    }
+
     fn row(workload: Workload, ours: f64, theirs: f64) -> Row {
-        let cell = |transport, figure| Cell::new(transport, &[sample(figure)]).unwrap();
+        let cell = |name, figure| Cell::new(&contestant(name), &[sample(figure)]).unwrap();
         Row {
             item: Item {
                 workload,
                 placement: Placement::Two,
             },
             unit: workload.unit(),
-            cells: vec![cell(Transport::Ntpipe, ours), cell(Transport::Pipe, theirs)],
+            cells: vec![cell("ntpipe", ours), cell("pipe", theirs)],
         }
     }
 
     #[test]
     fn the_median_of_three_is_the_middle_one() {
         let samples = [sample(9.0), sample(1.0), sample(2.0)];
-        let cell = Cell::new(Transport::Pipe, &samples).unwrap();
+        let cell = Cell::new(&contestant("pipe"), &samples).unwrap();
         assert_eq!((cell.min, cell.median, cell.max), (1.0, 2.0, 9.0));
-        assert!(Cell::new(Transport::Pipe, &[]).is_none());
+        assert!(Cell::new(&contestant("pipe"), &[]).is_none());
     }
 
     #[test]

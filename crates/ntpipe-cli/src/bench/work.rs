@@ -3,12 +3,27 @@
 //! Each message carries its number at both ends, and both processes check it.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::ends::Ends;
 use super::plan::Workload;
+
+/// One end of a connection.
+pub(super) trait Channel {
+    /// Sends one message.
+    fn send(&mut self, message: &[u8]) -> io::Result<()>;
+
+    /// Receives one message of this length; `false` at the end.
+    fn receive(&mut self, message: &mut [u8]) -> io::Result<bool>;
+
+    /// Sends a message and receives its answer, in one call if there is such a thing.
+    fn transact(&mut self, request: &[u8], reply: &mut [u8]) -> io::Result<bool> {
+        self.send(request)?;
+        self.receive(reply)
+    }
+}
 
 /// What one run has measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,32 +41,60 @@ pub(super) struct Sample {
 }
 
 /// What ends a stream, or asks for the end of a serving process.
-const LAST: u64 = u64::MAX;
+pub(super) const LAST: u64 = u64::MAX;
 /// Messages between two looks at the clock.
-const BATCH: u64 = 64;
+pub(super) const BATCH: u64 = 64;
 /// The size of a call on a connection of its own.
 pub(super) const CALL: usize = 64;
+/// The size of a message where many connections are active.
+pub(super) const PIECE: usize = 4 << 10;
+/// How long nothing happens before a round trip after a pause.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
+
 /// What a run of messages has taken.
 pub(super) struct Measured {
-    time: Duration,
-    count: u64,
-    size: usize,
-    singles: Vec<Duration>,
+    pub(super) time: Duration,
+    pub(super) count: u64,
+    pub(super) size: usize,
+    /// What each round trip has taken, if they were timed singly.
+    pub(super) singles: Vec<Duration>,
+}
+
+/// What kind of round trips.
+#[derive(Clone, Copy)]
+pub(super) struct Trips {
+    pub(super) size: usize,
+    pub(super) budget: Duration,
+    pub(super) timing: Timing,
+    pub(super) transact: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timing {
+    Together,
+    Singly,
+    /// Singly, with a pause before each.
+    Paused,
 }
 
 impl Measured {
     pub(super) fn sample(mut self, workload: Workload, used: Duration) -> Sample {
         let seconds = self.time.as_secs_f64();
         let figure = match workload {
-            Workload::Stream { .. } => to_f64(self.count) * size_f64(self.size) / 1e6 / seconds,
-            Workload::RoundTrip { .. } | Workload::Transact { .. } if !self.singles.is_empty() => {
+            Workload::Stream { .. } | Workload::Active { .. } => {
+                to_f64(self.count) * size_f64(self.size) / 1e6 / seconds
+            }
+            Workload::Connect | Workload::First => to_f64(self.count) / seconds,
+            Workload::RoundTrip { .. } | Workload::Transact { .. } | Workload::Paused { .. }
+                if !self.singles.is_empty() =>
+            {
                 let at = self.singles.len() / 2;
                 let (_, median, _) = self.singles.select_nth_unstable(at);
                 median.as_secs_f64() * 1e6
             }
             Workload::RoundTrip { .. }
             | Workload::Transact { .. }
-            | Workload::Connect
+            | Workload::Paused { .. }
             | Workload::Idle { .. } => seconds * 1e6 / to_f64(self.count),
         };
         let p99 = (!self.singles.is_empty()).then(|| {
@@ -69,19 +112,14 @@ impl Measured {
     }
 }
 
-/// Round trips until the time is over; each is timed by itself if `single`.
-pub(super) fn round_trips(
-    ends: &mut Ends,
-    size: usize,
-    budget: Duration,
-    single: bool,
-    transact: bool,
-) -> io::Result<Measured> {
+/// Round trips until the time is over.
+pub(super) fn round_trips(ends: &mut impl Channel, trips: Trips) -> io::Result<Measured> {
+    let Trips { size, budget, .. } = trips;
     let (mut sent, mut received) = (vec![0; size], vec![0; size]);
     let mut singles = Vec::new();
     let mut trip = |number| {
         stamp(&mut sent, number);
-        let came = if transact {
+        let came = if trips.transact {
             ends.transact(&sent, &mut received)?
         } else {
             ends.send(&sent)?;
@@ -99,9 +137,13 @@ pub(super) fn round_trips(
     }
     let start = Instant::now();
     let mut count = 0;
+    let together = trips.timing == Timing::Together;
     while start.elapsed() < budget {
-        for _ in 0..if single { 1 } else { BATCH } {
-            let begin = single.then(Instant::now);
+        if trips.timing == Timing::Paused {
+            pause();
+        }
+        for _ in 0..if together { BATCH } else { 1 } {
+            let begin = (!together).then(Instant::now);
             trip(number)?;
             number += 1;
             count += 1;
@@ -116,7 +158,20 @@ pub(super) fn round_trips(
     })
 }
 
-pub(super) fn stream(ends: &mut Ends, size: usize, budget: Duration) -> io::Result<Measured> {
+/// Lets both sides go to sleep.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time itself is what is wanted"
+)]
+fn pause() {
+    thread::sleep(PAUSE);
+}
+
+pub(super) fn stream(
+    ends: &mut impl Channel,
+    size: usize,
+    budget: Duration,
+) -> io::Result<Measured> {
     let mut message = vec![0; size];
     let mut count = 0;
     let start = Instant::now();
@@ -139,6 +194,61 @@ pub(super) fn stream(ends: &mut Ends, size: usize, budget: Duration) -> io::Resu
     })
 }
 
+/// Messages over all connections, each in its turn.
+pub(super) fn in_turn(all: &mut [impl Channel], budget: Duration) -> io::Result<Measured> {
+    let mut message = vec![0; PIECE];
+    let (mut count, mut round) = (0, 0);
+    let start = Instant::now();
+    while start.elapsed() < budget {
+        stamp(&mut message, round);
+        for ends in &mut *all {
+            ends.send(&message)?;
+            count += 1;
+        }
+        round += 1;
+    }
+    stamp(&mut message, LAST);
+    for ends in &mut *all {
+        ends.send(&message)?;
+    }
+    // The other side answers when it has everything.
+    for ends in all {
+        check(ends.receive(&mut message)? && is_last(&message))?;
+    }
+    Ok(Measured {
+        time: start.elapsed(),
+        count,
+        size: PIECE,
+        singles: Vec::new(),
+    })
+}
+
+/// The other side of [`in_turn`].
+pub(super) fn take_in_turn(all: &mut [impl Channel]) -> io::Result<()> {
+    let mut message = vec![0; PIECE];
+    for round in 0.. {
+        let mut last = 0;
+        for ends in &mut *all {
+            check(ends.receive(&mut message)?)?;
+            if is_last(&message) {
+                last += 1;
+            } else {
+                check_number(&message, round)?;
+            }
+        }
+        if last == all.len() {
+            break;
+        }
+    }
+    for ends in &mut *all {
+        ends.send(&message)?;
+    }
+    for ends in all {
+        while ends.receive(&mut message)? {}
+    }
+    Ok(())
+}
+
 /// A round trip of [`CALL`] bytes.
 pub(super) struct Call {
     sent: [u8; CALL],
@@ -153,7 +263,7 @@ impl Call {
         }
     }
 
-    pub(super) fn run(&mut self, ends: &mut Ends, number: u64) -> io::Result<()> {
+    pub(super) fn run(&mut self, ends: &mut impl Channel, number: u64) -> io::Result<()> {
         stamp(&mut self.sent, number);
         ends.send(&self.sent)?;
         let came = ends.receive(&mut self.received)?;
@@ -161,14 +271,14 @@ impl Call {
     }
 
     /// Sends the other process home.
-    pub(super) fn last(&mut self, ends: &mut Ends) -> io::Result<()> {
+    pub(super) fn last(&mut self, ends: &mut impl Channel) -> io::Result<()> {
         stamp(&mut self.sent, LAST);
         ends.send(&self.sent)
     }
 }
 
 /// Answers one call and closes; `false` if it was the last.
-pub(super) fn answer(ends: &mut Ends) -> io::Result<bool> {
+pub(super) fn answer(ends: &mut impl Channel) -> io::Result<bool> {
     let mut message = [0; CALL];
     let came = ends.receive(&mut message)?;
     if is_last(&message) {
@@ -194,14 +304,19 @@ pub(super) fn stamp(message: &mut [u8], number: u64) {
 }
 
 pub(super) fn check_number(message: &[u8], number: u64) -> io::Result<()> {
-    let bytes = number.to_le_bytes();
-    let len = message.len().min(bytes.len());
-    let expected = bytes.get(..len);
-    check(message.get(..len) == expected && message.get(message.len() - len..) == expected)
+    check(has_number(message, number))
 }
 
 pub(super) fn is_last(message: &[u8]) -> bool {
-    message.len() >= 8 && check_number(message, LAST).is_ok()
+    message.len() >= 8 && has_number(message, LAST)
+}
+
+/// Whether the message begins and ends with this number, as far as it is long enough.
+fn has_number(message: &[u8], number: u64) -> bool {
+    let bytes = number.to_le_bytes();
+    let len = message.len().min(bytes.len());
+    let expected = bytes.get(..len);
+    message.get(..len) == expected && message.get(message.len() - len..) == expected
 }
 
 pub(super) fn check(right: bool) -> io::Result<()> {

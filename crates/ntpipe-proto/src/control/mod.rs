@@ -38,7 +38,9 @@ pub const MAX_NAME: usize = 768;
 /// What a client asks of an owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Take an instance. Answered by [`Reply::Opened`] or [`Reply::Refused`].
+    /// Take an instance. The client's memory may come beside it already. Answered by
+    /// [`Reply::Connected`] if that is of the right size, else by [`Reply::Opened`], or by
+    /// [`Reply::Refused`].
     Open {
         /// What the client's handle is to be granted, generic rights mapped.
         access: Access,
@@ -123,8 +125,11 @@ impl Request {
 /// What an owner answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The client has an instance; the owner's memory comes beside it.
+    /// The client has an instance; the owner's memory comes beside it, the client's is still to be
+    /// attached.
     Opened(Opened),
+    /// The same, and the memory that came with the open is attached.
+    Connected(Opened),
     /// The same, from a process to which the owner has handed the client over.
     HandedOver(Opened),
     /// The request failed.
@@ -149,6 +154,10 @@ impl Reply {
         match self {
             Self::Opened(opened) => {
                 header(KIND_OPENED, &mut out)?;
+                opened.encode(&mut out)?;
+            }
+            Self::Connected(opened) => {
+                header(KIND_CONNECTED, &mut out)?;
                 opened.encode(&mut out)?;
             }
             Self::HandedOver(opened) => {
@@ -177,6 +186,7 @@ impl Reply {
         let (mut reader, kind) = open_header(datagram)?;
         let reply = match kind {
             KIND_OPENED => Self::Opened(reader.read("opened")?),
+            KIND_CONNECTED => Self::Connected(reader.read("opened")?),
             KIND_HANDED_OVER => Self::HandedOver(reader.read("opened")?),
             KIND_REFUSED => Self::Refused {
                 error: reader.read("error")?,
@@ -277,6 +287,7 @@ const KIND_REFUSED: u16 = 17;
 const KIND_READY: u16 = 18;
 const KIND_INFO: u16 = 19;
 const KIND_HANDED_OVER: u16 = 20;
+const KIND_CONNECTED: u16 = 21;
 
 const UNKNOWN_KIND: DecodeError = DecodeError {
     what: "kind",

@@ -23,7 +23,7 @@ fn requests() -> [Request; 4] {
     ]
 }
 
-fn replies() -> [Reply; 5] {
+fn replies() -> [Reply; 6] {
     [
         Reply::Opened(Opened {
             pipe_type: PipeType::Message,
@@ -54,6 +54,17 @@ fn replies() -> [Reply; 5] {
             spelling: "aB".to_owned(),
         }),
         Reply::HandedOver(Opened {
+            pipe_type: PipeType::Byte,
+            direction: Direction::Inbound,
+            instance: 1,
+            max_instances: MaxInstances::new(7).unwrap(),
+            quotas: QUOTAS,
+            inbound_ring: 0x1_0000,
+            outbound_ring: 0x1_0000,
+            server_pid: 4711,
+            spelling: "aB".to_owned(),
+        }),
+        Reply::Connected(Opened {
             pipe_type: PipeType::Byte,
             direction: Direction::Inbound,
             instance: 1,
@@ -106,6 +117,8 @@ fn the_bytes_of_the_replies_are_these() {
         "4e545031 0100 1300  00 01 07000000 03000000 02000000 32000000 0b0a0000 0d0c0000 \
          67120000 0200 6142",
         "4e545031 0100 1400  00 00 0100000000000000 07000000 0b0a0000 0d0c0000 \
+         0000010000000000 0000010000000000 67120000 0200 6142",
+        "4e545031 0100 1500  00 00 0100000000000000 07000000 0b0a0000 0d0c0000 \
          0000010000000000 0000010000000000 67120000 0200 6142",
     ];
     for (reply, hex) in replies().into_iter().zip(golden) {
@@ -225,6 +238,10 @@ fn the_longest_name_fits_into_every_message() {
                 spelling: name.clone(),
                 ..opened
             }),
+            Reply::Connected(opened) => Reply::Connected(Opened {
+                spelling: name.clone(),
+                ..opened
+            }),
             Reply::HandedOver(opened) => Reply::HandedOver(Opened {
                 spelling: name.clone(),
                 ..opened
@@ -337,6 +354,7 @@ fn reply() -> impl Strategy<Value = Reply> {
     });
     prop_oneof![
         opened().prop_map(Reply::Opened),
+        opened().prop_map(Reply::Connected),
         opened().prop_map(Reply::HandedOver),
         refused,
         Just(Reply::Ready),
@@ -376,6 +394,7 @@ fn request_size(request: &Request) -> usize {
 fn reply_size(reply: &Reply) -> usize {
     match reply {
         Reply::Opened(Opened { spelling, .. })
+        | Reply::Connected(Opened { spelling, .. })
         | Reply::HandedOver(Opened { spelling, .. })
         | Reply::Info(Info { spelling, .. }) => spelling.capacity(),
         Reply::Refused { .. } | Reply::Ready => 0,

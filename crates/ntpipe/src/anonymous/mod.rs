@@ -19,7 +19,7 @@ mod fds;
 
 use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 use crate::parts::PipeParts;
-use crate::ring::{Link, Offer, Trust};
+use crate::ring::{Link, Offer};
 use crate::shared::{self, Holding, Kind, Party, PeerWatch, Portrait, Watches};
 use crate::stream::shared::Left;
 use crate::stream::{KernelEnd, PipeStream, Terms, lock};
@@ -87,18 +87,10 @@ pub fn pipe(size: u32) -> io::Result<(PipeReader, PipeWriter)> {
     let quota = if size == 0 { DEFAULT_SIZE } else { size };
     // The reader writes nothing: its lane is the smallest.
     let (inbound, outbound) = (ring_capacity(quota), ring_capacity(0));
-    let (reader, reader_memory) = Offer::new(outbound)?;
-    let (writer, writer_memory) = Offer::new(inbound)?;
+    let [reader, writer] = Offer::pair([outbound, inbound])?;
     let siblings = Arc::<Siblings>::default();
     let make = |end, link| Arc::new(AnonymousEnd::new(end, quota, link, &siblings));
-    let reader = make(
-        End::Server,
-        reader.accept(writer_memory, inbound, Trust::Same)?,
-    );
-    let writer = make(
-        End::Client,
-        writer.accept(reader_memory, outbound, Trust::Same)?,
-    );
+    let (reader, writer) = (make(End::Server, reader), make(End::Client, writer));
     for (slot, end) in siblings.ends.iter().zip([&reader, &writer]) {
         let _ = slot.set(Arc::downgrade(end));
     }

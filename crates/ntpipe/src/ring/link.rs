@@ -26,7 +26,7 @@ use crate::sys::{cpu, socket};
 #[derive(Debug)]
 pub(crate) struct Offer {
     own: Region,
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
 }
 
 /// One connection, as one of its ends sees it.
@@ -59,8 +59,17 @@ pub(crate) struct Link {
 /// The files of both memories: the own one for writing too.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) own: OwnedFd,
-    pub(crate) peer: OwnedFd,
+    pub(crate) own: Arc<OwnedFd>,
+    peer: PeerFile,
+}
+
+/// The file of the peer's memory.
+#[derive(Debug)]
+enum PeerFile {
+    /// As a peer gets it.
+    ReadOnly(OwnedFd),
+    /// The peer is in this process, and has the same descriptor.
+    Own(Arc<OwnedFd>),
 }
 
 /// The sizes of the rings in both memories.
@@ -115,7 +124,30 @@ impl Offer {
     pub(crate) fn new(capacity: u64) -> Result<(Self, OwnedFd), Error> {
         let (own, file) = Region::create(capacity)?;
         let memory = shm::read_only(&file)?;
+        let file = Arc::new(file);
         Ok((Self { own, file }, memory))
+    }
+
+    /// A connection within this process: one descriptor for each memory will do. `capacities` are
+    /// those of the rings of both.
+    pub(crate) fn pair(capacities: [u64; 2]) -> Result<[Link; 2], Error> {
+        let [first, second] = capacities.map(Region::create);
+        let ((first, first_file), (second, second_file)) = (first?, second?);
+        let files = [Arc::new(first_file), Arc::new(second_file)];
+        let [first_file, second_file] = &files;
+        let [capacity, other] = capacities;
+        let peers = (
+            Region::attach(second_file, other)?,
+            Region::attach(first_file, capacity)?,
+        );
+        let of = |own: &Arc<OwnedFd>, peer: &Arc<OwnedFd>| Files {
+            own: Arc::clone(own),
+            peer: PeerFile::Own(Arc::clone(peer)),
+        };
+        Ok([
+            Link::new(first, peers.0, of(first_file, second_file), Trust::Same),
+            Link::new(second, peers.1, of(second_file, first_file), Trust::Same),
+        ])
     }
 
     /// The server closes the instance before the client has come to attach its memory.
@@ -140,9 +172,45 @@ impl Offer {
 
     /// The connection with the peer whose memory this is, with a ring of `capacity` bytes.
     pub(crate) fn accept(self, peer: OwnedFd, capacity: u64, trust: Trust) -> Result<Link, Error> {
-        let region = Region::attach(&peer, capacity)?;
-        let own = self.file;
-        Ok(Link::new(self.own, region, Files { own, peer }, trust))
+        self.try_accept(peer, capacity, trust)
+            .map_err(|(error, _)| error)
+    }
+
+    /// As [`accept`](Self::accept); what is not the right memory leaves the offer as it was.
+    pub(crate) fn try_accept(
+        self,
+        peer: OwnedFd,
+        capacity: u64,
+        trust: Trust,
+    ) -> Result<Link, (Error, Self)> {
+        match Region::attach(&peer, capacity) {
+            Ok(region) => {
+                let files = Files {
+                    own: self.file,
+                    peer: PeerFile::ReadOnly(peer),
+                };
+                Ok(Link::new(self.own, region, files, trust))
+            }
+            Err(error) => Err((error, self)),
+        }
+    }
+}
+
+impl Files {
+    /// What a holder gets: the own memory's file, and the peer's for reading.
+    pub(crate) fn new(own: OwnedFd, peer: OwnedFd) -> Self {
+        Self {
+            own: Arc::new(own),
+            peer: PeerFile::ReadOnly(peer),
+        }
+    }
+
+    /// The peer's memory for another holder, who is to read it only.
+    pub(crate) fn peer(&self) -> Result<OwnedFd, Error> {
+        match &self.peer {
+            PeerFile::ReadOnly(file) => shm::duplicate(file),
+            PeerFile::Own(file) => shm::read_only(file),
+        }
     }
 }
 
@@ -173,8 +241,8 @@ impl Link {
         trust: Trust,
         roster: Roster,
     ) -> Result<Self, Error> {
-        let own = Region::join(&files.own, capacities.own)?;
-        let peer = Region::attach(&files.peer, capacities.peer)?;
+        let own = Region::join(&*files.own, capacities.own)?;
+        let peer = Region::attach(files.peer()?, capacities.peer)?;
         let link = Self::new(own, peer, files, trust);
         // It has none yet.
         let _ = link.roster.set(roster);

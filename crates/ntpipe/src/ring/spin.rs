@@ -5,8 +5,7 @@
 //! spinning when the peer last ran on our CPU, for it can't run while we do; what was in vain
 //! several times is tried only briefly until it pays again; an idle pipe sleeps.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -92,21 +91,38 @@ impl Spin {
     }
 }
 
+/// Looks for a moment whether an owner has answered, at the price of a system call for each look.
+pub(crate) fn look_for_answer(ready: impl FnMut() -> bool) -> bool {
+    static ANSWERS: Spin = Spin {
+        credit: AtomicU32::new(0),
+        waits: AtomicU32::new(0),
+    };
+    ANSWERS.until(cpu::UNKNOWN, Pace::Prompt, ready)
+}
+
 /// How long a wait spins at most: twice what a wake-up costs here; nothing on a single CPU.
 fn limit() -> Duration {
-    static LIMIT: OnceLock<Duration> = OnceLock::new();
-    *LIMIT.get_or_init(|| {
-        if let Some(limit) = wanted() {
-            return limit;
-        }
+    // No lock: a fork while another thread has it would leave the child waiting for ever.
+    static NANOS: AtomicU64 = AtomicU64::new(UNKNOWN);
+    static MEASURING: AtomicBool = AtomicBool::new(false);
+    let known = NANOS.load(Ordering::Relaxed);
+    if known != UNKNOWN {
+        return Duration::from_nanos(known);
+    }
+    let limit = match wanted() {
+        Some(limit) => limit,
         // All of them: a process that is pinned to one still has peers on others.
-        if cpu::online() < 2 {
-            Duration::ZERO
-        } else {
-            (wake_cost() * 2).clamp(SHORTEST, LONGEST)
-        }
-    })
+        None if cpu::online() < 2 => Duration::ZERO,
+        None if MEASURING.swap(true, Ordering::Relaxed) => return TYPICAL * 2,
+        None => (wake_cost() * 2).clamp(SHORTEST, LONGEST),
+    };
+    let nanos = u64::try_from(limit.as_nanos()).unwrap_or(UNKNOWN);
+    NANOS.store(nanos, Ordering::Relaxed);
+    limit
 }
+
+/// Not measured yet.
+const UNKNOWN: u64 = u64::MAX;
 
 /// What the environment wants, in microseconds (`NTPIPE_SPIN_US`), but never more than is bearable.
 fn wanted() -> Option<Duration> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
 use crate::parts::PipeParts;
-use crate::ring::{Link, Offer, Peer};
+use crate::ring::{self, Link, Offer, Peer, Trust};
 use crate::shared::{self, Holding, Kind, Party, Portrait, Watches};
 use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Terms, lock};
@@ -65,6 +65,23 @@ enum Exchange {
     Owed,
 }
 
+/// The client's memory, made before its size is known for certain.
+#[derive(Default)]
+struct Own(Option<OwnMemory>);
+
+struct OwnMemory {
+    capacity: u64,
+    offer: Offer,
+    file: OwnedFd,
+}
+
+/// Whether the owner has the client's memory already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attached {
+    Yes,
+    No,
+}
+
 /// Notices that the server has died.
 struct Watch {
     control: Arc<Control>,
@@ -72,6 +89,10 @@ struct Watch {
     name: PipeName,
 }
 
+/// The size of the ring that this process had to make last; 0 before the first.
+static LAST_RING: AtomicU64 = AtomicU64::new(0);
+/// The quota of most pipes.
+const USUAL_QUOTA: u32 = 65536;
 /// How long an owner may take for an answer that needs no waiting. A process that is stopped holds
 /// its names without answering; Windows has no such state.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,15 +116,20 @@ impl ClientEnd {
             access: granted,
             qos,
         };
-        let (control, reply, memory) = Control::ask_owner(&namespace, name, &request)?;
+        let mut own = Own::default();
+        let asked = Control::ask_owner(&namespace, name, &request, Some(&mut own))?;
+        let (control, reply, memory) = asked;
         let control = Arc::new(control);
-        let (opened, answered_by) = match reply {
-            Reply::Opened(opened) => (opened, AnsweredBy::Owner),
-            Reply::HandedOver(opened) => (opened, AnsweredBy::Member),
+        let (opened, answered_by, attached) = match reply {
+            Reply::Connected(opened) => (opened, AnsweredBy::Owner, Attached::Yes),
+            Reply::Opened(opened) => (opened, AnsweredBy::Owner, Attached::No),
+            Reply::HandedOver(opened) => (opened, AnsweredBy::Member, Attached::No),
             Reply::Refused { error } => return Err(error.into()),
             Reply::Ready | Reply::Info(_) => return Err(Error::INVALID_DATA.into()),
         };
-        let link = Arc::new(control.attach(&opened, memory)?);
+        let owner = socket::credentials(control.socket.as_fd())?;
+        let link = control.link(&opened, memory, own, attached, owner.trust())?;
+        let link = Arc::new(link);
         let name = name.clone();
         let watch = Watch {
             control: Arc::clone(&control),
@@ -111,7 +137,7 @@ impl ClientEnd {
             name: name.clone(),
         };
         let server_pid = match answered_by {
-            AnsweredBy::Owner => socket::credentials(control.socket.as_fd())?.pid,
+            AnsweredBy::Owner => owner.pid,
             // The kernel knows who had the name when this connected.
             AnsweredBy::Member => opened.server_pid,
         };
@@ -261,16 +287,19 @@ impl Control {
     }
 
     /// Asks the owner of a name. One that hangs up may have a successor, or was about to hand this
-    /// client to a process that died: then it is asked again.
+    /// client to a process that died: then it is asked again. Who wants to open sends its memory.
     fn ask_owner(
         namespace: &Arc<Namespace>,
         name: &PipeName,
         request: &Request,
+        mut own: Option<&mut Own>,
     ) -> io::Result<(Self, Reply, Option<OwnedFd>)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let control = Self::connect(namespace, name)?;
-            match control.ask(request, Some(Instant::now() + PATIENCE)) {
+            // While the owner wakes up.
+            let memory = own.as_mut().map(|own| own.likely()).transpose()?;
+            match control.ask(request, memory, Some(Instant::now() + PATIENCE)) {
                 Ok((reply, memory)) => return Ok((control, reply, memory)),
                 Err(error) if error == HUNG_UP && Instant::now() < deadline => {}
                 Err(error) => return Err(error.into()),
@@ -290,6 +319,7 @@ impl Control {
     fn ask(
         &self,
         request: &Request,
+        memory: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
         let mut exchange = lock(&self.exchange);
@@ -298,15 +328,15 @@ impl Control {
             self.await_answer(deadline)?;
             let _ = self.receive();
         }
-        self.send(request)?;
+        self.send(request, memory)?;
         *exchange = Exchange::Owed;
         self.await_answer(deadline)?;
         *exchange = Exchange::Even;
         self.receive()
     }
 
-    fn send(&self, request: &Request) -> Result<(), Error> {
-        match socket::send(self.socket.as_fd(), &request.encode()?, None) {
+    fn send(&self, request: &Request, memory: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        match socket::send(self.socket.as_fd(), &request.encode()?, memory) {
             // An owner that sends its clients away says why before they ask.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(errno) => Err(no_answer(errno)),
@@ -322,7 +352,8 @@ impl Control {
     ) -> Result<(Request, Option<Instant>), Error> {
         let default = match timeout {
             WaitTimeout::Default => {
-                let asked = self.ask(&query_of(name.folded()), Some(Instant::now() + PATIENCE))?;
+                let query = query_of(name.folded());
+                let asked = self.ask(&query, None, Some(Instant::now() + PATIENCE))?;
                 described(asked.0)?.pipe.default_timeout
             }
             WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
@@ -336,6 +367,9 @@ impl Control {
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        if ring::look_for_answer(|| socket::is_readable(self.socket.as_fd())) {
+            return Ok(());
+        }
         canceller::wait_readable(self.socket.as_fd(), deadline, no_answer)
     }
 
@@ -357,8 +391,15 @@ impl Control {
         Ok((reply, datagram.fd))
     }
 
-    /// Exchanges the memories of both ends.
-    fn attach(&self, opened: &Opened, memory: Option<OwnedFd>) -> Result<Link, Error> {
+    /// The connection: takes the owner's memory, and gives it ours if it has not got that.
+    fn link(
+        &self,
+        opened: &Opened,
+        memory: Option<OwnedFd>,
+        own: Own,
+        attached: Attached,
+        trust: Trust,
+    ) -> Result<Link, Error> {
         let (inbound, outbound) = (
             ring_capacity(opened.quotas.inbound),
             ring_capacity(opened.quotas.outbound),
@@ -366,14 +407,51 @@ impl Control {
         if opened.inbound_ring != inbound || opened.outbound_ring != outbound {
             return Err(Error::INVALID_DATA);
         }
-        let (offer, own) = Offer::new(inbound)?;
-        let trust = socket::credentials(self.socket.as_fd())?.trust();
-        let link = offer.accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
-        let link = link.with_socket(Arc::clone(&self.socket));
-        let attach = Request::Attach.encode()?;
-        // A server that has closed or disconnected meanwhile has said so in its memory.
-        let _ = socket::send(self.socket.as_fd(), &attach, Some(own.as_fd()));
-        Ok(link)
+        let own = own.of(inbound, attached)?;
+        let link = own
+            .offer
+            .accept(memory.ok_or(Error::INVALID_DATA)?, outbound, trust)?;
+        if attached == Attached::No {
+            let attach = Request::Attach.encode()?;
+            // A server that has closed or disconnected meanwhile has said so in its memory.
+            let _ = socket::send(self.socket.as_fd(), &attach, Some(own.file.as_fd()));
+        }
+        Ok(link.with_socket(Arc::clone(&self.socket)))
+    }
+}
+
+impl Own {
+    /// Memory of the size that the owner will probably want.
+    fn likely(&mut self) -> Result<BorrowedFd<'_>, Error> {
+        let memory = match self.0.take() {
+            Some(memory) => memory,
+            None => OwnMemory::new(match LAST_RING.load(Ordering::Relaxed) {
+                0 => ring_capacity(USUAL_QUOTA),
+                last => last,
+            })?,
+        };
+        Ok(self.0.insert(memory).file.as_fd())
+    }
+
+    /// Memory of this size: what the owner has, or else such as it can have.
+    fn of(self, capacity: u64, attached: Attached) -> Result<OwnMemory, Error> {
+        LAST_RING.store(capacity, Ordering::Relaxed);
+        match (self.0.filter(|own| own.capacity == capacity), attached) {
+            (Some(own), _) => Ok(own),
+            (None, Attached::No) => OwnMemory::new(capacity),
+            (None, Attached::Yes) => Err(Error::INVALID_DATA),
+        }
+    }
+}
+
+impl OwnMemory {
+    fn new(capacity: u64) -> Result<Self, Error> {
+        let (offer, file) = Offer::new(capacity)?;
+        Ok(Self {
+            capacity,
+            offer,
+            file,
+        })
     }
 }
 
@@ -422,7 +500,7 @@ pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
             name: name.folded().to_owned(),
             timeout,
         };
-        match control.ask(&request, deadline) {
+        match control.ask(&request, None, deadline) {
             Ok((reply, _)) => return Ok(waited(reply)?),
             Err(error) if error == HUNG_UP && vain < MAX_VAIN => vain += 1,
             Err(error) => return Err(error.into()),
@@ -435,7 +513,9 @@ fn waited(reply: Reply) -> Result<(), Error> {
     match reply {
         Reply::Ready => Ok(()),
         Reply::Refused { error } => Err(error),
-        Reply::Opened(_) | Reply::HandedOver(_) | Reply::Info(_) => Err(Error::INVALID_DATA),
+        Reply::Opened(_) | Reply::Connected(_) | Reply::HandedOver(_) | Reply::Info(_) => {
+            Err(Error::INVALID_DATA)
+        }
     }
 }
 
@@ -452,7 +532,7 @@ impl Question {
     ) -> io::Result<(Self, Option<Instant>)> {
         let control = Control::connect(&Namespace::open()?, name)?;
         let (request, deadline) = control.wait_request(name, timeout)?;
-        control.send(&request)?;
+        control.send(&request, None)?;
         Ok((Self(control), deadline))
     }
 
@@ -472,7 +552,8 @@ pub(crate) fn query(namespace: &Arc<Namespace>, name: &PipeName) -> Result<Info,
     loop {
         let socket = namespace.connect(name).map_err(|error| error.error())?;
         let request = query_of(name.folded());
-        let answer = Control::new(socket).ask(&request, Some(Instant::now() + PATIENCE));
+        let patience = Some(Instant::now() + PATIENCE);
+        let answer = Control::new(socket).ask(&request, None, patience);
         match answer {
             Ok((reply, _)) => return described(reply),
             Err(error) if error == HUNG_UP && Instant::now() < deadline => {
@@ -485,7 +566,7 @@ pub(crate) fn query(namespace: &Arc<Namespace>, name: &PipeName) -> Result<Info,
 
 fn ask_about(namespace: &Arc<Namespace>, name: &PipeName) -> io::Result<(Info, Control)> {
     let request = query_of(name.folded());
-    let (control, reply, _) = Control::ask_owner(namespace, name, &request)?;
+    let (control, reply, _) = Control::ask_owner(namespace, name, &request, None)?;
     Ok((described(reply)?, control))
 }
 
@@ -566,7 +647,9 @@ fn described(reply: Reply) -> Result<Info, Error> {
     match reply {
         Reply::Info(description) => Ok(description),
         Reply::Refused { error } => Err(error),
-        Reply::Ready | Reply::Opened(_) | Reply::HandedOver(_) => Err(Error::INVALID_DATA),
+        Reply::Ready | Reply::Opened(_) | Reply::Connected(_) | Reply::HandedOver(_) => {
+            Err(Error::INVALID_DATA)
+        }
     }
 }
 

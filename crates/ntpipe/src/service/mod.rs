@@ -22,8 +22,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -89,6 +89,8 @@ pub(crate) struct Service {
     epoll: OwnedFd,
     /// Makes the thread look at its timers again.
     kick: OwnedFd,
+    /// It looks at its timers anyway.
+    thread: OnceLock<ThreadId>,
     sources: Mutex<Sources>,
 }
 
@@ -136,6 +138,7 @@ impl Service {
         Ok(Self {
             epoll,
             kick,
+            thread: OnceLock::new(),
             sources: Mutex::default(),
         })
     }
@@ -215,7 +218,7 @@ impl Service {
         sources.timers.insert((at, token));
         let is_next = sources.timers.first() == Some(&(at, token));
         drop(sources);
-        if is_next {
+        if is_next && self.thread.get() != Some(&thread::current().id()) {
             // A full counter kicks as well.
             let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
         }
@@ -223,6 +226,8 @@ impl Service {
 
     fn run(&self) {
         signal::block_all();
+        // This is the only one.
+        let _ = self.thread.set(thread::current().id());
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let timeout = self.next_timeout();

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Error, PipeName};
@@ -20,6 +20,8 @@ use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 
 use super::heirs::{Fate, Heirs, PAUSE};
+use crate::stream::lock;
+use crate::sys::fork::PerProcess;
 use crate::sys::{fork, socket, trust};
 
 /// The directory that holds the names.
@@ -111,7 +113,29 @@ impl Namespace {
         Self::open_at(temporary.join(private), Privacy::OwnersOnly)
     }
 
+    /// As it was opened last, if it is still that directory, and as private as it has to be.
     fn open_at(path: PathBuf, privacy: Privacy) -> Result<Arc<Self>, NamespaceError> {
+        static LAST: PerProcess<Mutex<Option<Arc<Namespace>>>> = PerProcess::new();
+        let mut last = lock(LAST.get());
+        if let Some(known) = last.as_ref().filter(|known| known.path == path)
+            && known.still_is(privacy)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let opened = Self::open_anew(path, privacy)?;
+        *last = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn still_is(&self, privacy: Privacy) -> bool {
+        let found = match privacy {
+            Privacy::AsFound => fs::stat(&self.path),
+            Privacy::OwnersOnly => fs::lstat(&self.path),
+        };
+        found.is_ok_and(|stat| DirId(stat.st_dev, stat.st_ino) == self.id && privacy.is_kept(&stat))
+    }
+
+    fn open_anew(path: PathBuf, privacy: Privacy) -> Result<Arc<Self>, NamespaceError> {
         let fail = |error, what| NamespaceError {
             error,
             path: path.clone(),
@@ -137,14 +161,9 @@ impl Namespace {
             errno => fail(or_scarce(errno, Error::ACCESS_DENIED), "it can't be opened"),
         })?;
         let stat = fs::fstat(&dir).map_err(|_| fail(Error::ACCESS_DENIED, "it is gone"))?;
-        if privacy == Privacy::OwnersOnly {
-            let others = Mode::RWXG | Mode::RWXO;
-            if stat.st_uid != geteuid().as_raw()
-                || Mode::from_raw_mode(stat.st_mode).intersects(others)
-            {
-                let what = "it must belong to this user, with access for no one else";
-                return Err(fail(Error::ACCESS_DENIED, what));
-            }
+        if !privacy.is_kept(&stat) {
+            let what = "it must belong to this user, with access for no one else";
+            return Err(fail(Error::ACCESS_DENIED, what));
         }
         let id = DirId(stat.st_dev, stat.st_ino);
         Ok(Arc::new(Self { dir, path, id }))
@@ -417,6 +436,16 @@ enum Privacy {
     AsFound,
     /// Its owner alone; created on need.
     OwnersOnly,
+}
+
+impl Privacy {
+    fn is_kept(self, dir: &Stat) -> bool {
+        let others = Mode::RWXG | Mode::RWXO;
+        self == Self::AsFound
+            || (FileType::from_raw_mode(dir.st_mode) == FileType::Directory
+                && dir.st_uid == geteuid().as_raw()
+                && !Mode::from_raw_mode(dir.st_mode).intersects(others))
+    }
 }
 
 impl Claim {

@@ -21,6 +21,7 @@ use super::namespace::{Claim, Claimed, DirId, Namespace};
 use super::office::{Handing, Members, Office};
 use super::server_end::ServerEnd;
 use super::session::Session;
+use crate::condition::Condition;
 use crate::ring::Link;
 use crate::stream::{PipeStream, Terms, lock};
 use crate::sys::fork::PerProcess;
@@ -299,7 +300,7 @@ impl Owner {
             id,
             owner: Arc::clone(self),
             stream: PipeStream::new(terms, mode, EndState::Listening),
-            changed: Condvar::new(),
+            changed: Condition::default(),
             lodging: Lodging::default(),
             connecting: Mutex::default(),
         });

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use ntpipe_proto::control::{Notice, Opened};
@@ -16,6 +16,7 @@ use super::lodging::Lodging;
 use super::owner::{Client, Machine, Owner, Role, names, now};
 use super::{Source, client};
 use crate::canceller::{Blocked, Wake};
+use crate::condition::Condition;
 use crate::parts::PipeParts;
 use crate::ring::Peer;
 use crate::ring::roster::Roster;
@@ -31,7 +32,7 @@ pub(crate) struct ServerEnd {
     pub(super) owner: Arc<Owner>,
     pub(crate) stream: PipeStream,
     /// A client has come, or the instance's state has changed otherwise.
-    pub(super) changed: Condvar,
+    pub(super) changed: Condition,
     pub(super) lodging: Lodging,
     /// The calls that wait for a client; its lock comes after that of the name.
     pub(super) connecting: Mutex<Waiters>,
@@ -146,15 +147,13 @@ impl ServerEnd {
             return Err(Error::OPERATION_ABORTED);
         }
         let Some(at) = call.deadline else {
-            let woken = self.changed.wait(machine);
-            return Ok(woken.unwrap_or_else(PoisonError::into_inner));
+            return Ok(self.changed.wait(machine));
         };
         let left = at.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::SEM_TIMEOUT);
         }
-        let woken = self.changed.wait_timeout(machine, left);
-        Ok(woken.unwrap_or_else(PoisonError::into_inner).0)
+        Ok(self.changed.wait_timeout(machine, left))
     }
 
     /// Cancels the calls that wait for a client; whether there was one.

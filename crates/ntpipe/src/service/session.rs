@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Info, MAX_MESSAGE, Notice, Opened, Reply, Request};
@@ -96,7 +96,7 @@ impl Session {
         let Some(session) = Self::watch(owner, socket, credentials, Origin::Owner) else {
             return;
         };
-        let opened = session.open(|owner| owner.open_handed_over(&session, id, access));
+        let opened = session.open(None, |owner| owner.open_handed_over(&session, id, access));
         if let Err(refusal) = opened {
             tracing::debug!(why = refusal.0, "a client was handed over in vain");
             session.drop_client();
@@ -223,7 +223,7 @@ impl Session {
             Request::Open { name, access, qos } => {
                 self.check_name(&name)?;
                 let session = self.itself.upgrade().ok_or(Refusal("a dead session"))?;
-                self.open(|owner| owner.open(&session, access, qos))
+                self.open(fd, |owner| owner.open(&session, access, qos))
             }
             Request::Attach => self.attach(fd.ok_or(Refusal("no memory attached"))?),
             Request::Wait { name, timeout } => {
@@ -258,7 +258,13 @@ impl Session {
         self.credentials.is_same_user()
     }
 
-    fn open(&self, take: impl FnOnce(&Owner) -> Result<Opening, Error>) -> Result<(), Refusal> {
+    /// Gives the client an instance; if its own memory has come with the request and is what the
+    /// instance needs, it is connected at once.
+    fn open(
+        &self,
+        memory: Option<OwnedFd>,
+        take: impl FnOnce(&Owner) -> Result<Opening, Error>,
+    ) -> Result<(), Refusal> {
         let mut phase = lock(&self.phase);
         if !matches!(*phase, Phase::Asking) {
             return Err(Refusal("a second open"));
@@ -280,7 +286,7 @@ impl Session {
             Err(_) if self.origin == Origin::Owner => return Err(Refusal("no instance for it")),
             Err(error) => return Ok(self.send(&Reply::Refused { error }, None)?),
         };
-        let (offer, memory) = match Offer::new(ring_capacity(quotas.outbound)) {
+        let (offer, own) = match Offer::new(ring_capacity(quotas.outbound)) {
             Ok(offer) => offer,
             Err(error) => {
                 self.owner.give_back(connection);
@@ -288,17 +294,64 @@ impl Session {
             }
         };
         let opened = self.describe_opened(connection, &info, quotas);
-        let reply = match self.origin {
-            Origin::Door => Reply::Opened(opened),
-            Origin::Owner => Reply::HandedOver(opened),
+        let linked = self.link(offer, memory, quotas);
+        let reply = match (&linked, self.origin) {
+            (Ok(_), _) => Reply::Connected(opened),
+            (Err(_), Origin::Door) => Reply::Opened(opened),
+            (Err(_), Origin::Owner) => Reply::HandedOver(opened),
         };
-        let sent = self.send(&reply, Some(memory.as_fd()));
-        *phase = Phase::Opened(connection, offer);
+        let sent = self.send(&reply, Some(own.as_fd()));
         // Only now: a server that disconnects or closes meanwhile hangs up behind the answer, in
         // which its client has the memory that tells of it.
-        drop(phase);
-        self.set_patience(Some(PATIENCE));
+        match linked {
+            Ok(link) => self.settle_in(phase, connection, link)?,
+            Err(offer) => {
+                *phase = Phase::Opened(connection, offer);
+                drop(phase);
+                self.set_patience(Some(PATIENCE));
+            }
+        }
         Ok(sent?)
+    }
+
+    /// The connection, if the client's memory is there and what was agreed on.
+    fn link(
+        &self,
+        offer: Offer,
+        memory: Option<OwnedFd>,
+        quotas: Quotas,
+    ) -> Result<Arc<Link>, Offer> {
+        let Some(memory) = memory else {
+            return Err(offer);
+        };
+        let trust = self.credentials.trust();
+        match offer.try_accept(memory, ring_capacity(quotas.inbound), trust) {
+            Ok(link) => Ok(Arc::new(link.with_socket(Arc::clone(&self.socket)))),
+            Err((_, offer)) => Err(offer),
+        }
+    }
+
+    /// The client is connected.
+    fn settle_in(
+        &self,
+        mut phase: MutexGuard<'_, Phase>,
+        connection: Connection,
+        link: Arc<Link>,
+    ) -> Result<(), Refusal> {
+        *phase = Phase::Connected(connection, Arc::clone(&link));
+        drop(phase);
+        self.count_stranger(false);
+        self.set_patience(None);
+        if let Some(token) = self.token.get() {
+            // What comes from now on are rings of the doorbell, for who waits at the end.
+            self.owner.service().watch_end(*token, self.fd());
+        }
+        match self.owner.attach(connection, &link) {
+            Ok(()) => return Ok(()),
+            Err(TooLate::Closed) => link.close(),
+            Err(TooLate::Disconnected) => link.disconnect(),
+        }
+        Err(Refusal("the instance is gone"))
     }
 
     /// The client is another process' from here on: nothing is said to it any more.
@@ -367,32 +420,13 @@ impl Session {
             }
         };
         let quotas = self.owner.quotas(connection);
-        let link = quotas.ok_or(Error::PIPE_NOT_CONNECTED).and_then(|quotas| {
-            let trust = self.credentials.trust();
-            offer.accept(memory, ring_capacity(quotas.inbound), trust)
-        });
-        let link = match link {
-            Ok(link) => Arc::new(link.with_socket(Arc::clone(&self.socket))),
-            Err(_) => {
-                drop(phase);
-                self.owner.client_closed(connection);
-                return Err(Refusal("memory that is not what was agreed on"));
-            }
+        let link = quotas.and_then(|quotas| self.link(offer, Some(memory), quotas).ok());
+        let Some(link) = link else {
+            drop(phase);
+            self.owner.client_closed(connection);
+            return Err(Refusal("memory that is not what was agreed on"));
         };
-        *phase = Phase::Connected(connection, Arc::clone(&link));
-        drop(phase);
-        self.count_stranger(false);
-        self.set_patience(None);
-        if let Some(token) = self.token.get() {
-            // What comes from now on are rings of the doorbell, for who waits at the end.
-            self.owner.service().watch_end(*token, self.fd());
-        }
-        match self.owner.attach(connection, &link) {
-            Ok(()) => return Ok(()),
-            Err(TooLate::Closed) => link.close(),
-            Err(TooLate::Disconnected) => link.disconnect(),
-        }
-        Err(Refusal("the instance is gone"))
+        self.settle_in(phase, connection, link)
     }
 
     fn wait(&self, timeout: WaitTimeout) -> Result<(), Refusal> {

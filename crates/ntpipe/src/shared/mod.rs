@@ -74,10 +74,11 @@ pub(crate) fn pack(
     };
     let (ours, theirs) = bag::pair()?;
     let files = newcomer.link.files();
+    let peer = files.peer()?;
     let mut fds = vec![
         connection,
         files.own.as_fd(),
-        files.peer.as_fd(),
+        peer.as_fd(),
         newcomer.file.as_fd(),
         theirs.as_fd(),
     ];
@@ -135,10 +136,7 @@ impl Contents {
         let mut fds = fds.into_iter();
         let contents = Self {
             connection: fds.next()?,
-            files: Files {
-                own: fds.next()?,
-                peer: fds.next()?,
-            },
+            files: Files::new(fds.next()?, fds.next()?),
             roster: fds.next()?,
             lifeline: fds.next()?,
             lodging: fds.next(),

@@ -1,6 +1,6 @@
 //! Ending calls that wait at an end, and waiting for a client that is on its way.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -9,6 +9,7 @@ use ntpipe_proto::lane::{Read, Withdrawal};
 use super::waiters::Waiters;
 use super::{PipeStream, ReadSide, Slot, WriteSide, expired, lock};
 use crate::canceller::Blocked;
+use crate::condition::Condition;
 use crate::ring::Wait;
 
 /// How often a thread that can be cancelled looks up while a client is on its way: that takes a
@@ -30,7 +31,7 @@ impl PipeStream {
             link.wake_own();
         }
         drop((read, write));
-        self.arrived.iter().for_each(Condvar::notify_all);
+        self.arrived.iter().for_each(Condition::notify_all);
         Ok(found.contains(&true))
     }
 
@@ -121,7 +122,7 @@ impl Side for WriteSide {
 
 fn await_client<'a, S: Side>(
     mutex: &'a Mutex<S>,
-    arrived: &Condvar,
+    arrived: &Condition,
     deadline: Option<Instant>,
 ) -> Result<MutexGuard<'a, S>, Error> {
     let mut side = lock(mutex);
@@ -143,11 +144,8 @@ fn await_client<'a, S: Side>(
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let glance = blocked.can_be_cancelled().then_some(GLANCE);
         side = match left.into_iter().chain(glance).min() {
-            Some(time) => {
-                let woken = arrived.wait_timeout(side, time);
-                woken.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => (arrived.wait(side)).unwrap_or_else(PoisonError::into_inner),
+            Some(time) => arrived.wait_timeout(side, time),
+            None => arrived.wait(side),
         };
     };
     side.waiters().leave(call);

@@ -4,7 +4,7 @@
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
@@ -14,6 +14,7 @@ use ntpipe_proto::{
 };
 
 use self::shared::{SharedReads, SharedWrites};
+use crate::condition::Condition;
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
@@ -72,7 +73,7 @@ pub struct PipeStream {
     read: Arc<ReadHalf>,
     write: Mutex<WriteSide>,
     /// A client that was on its way has arrived, or has not.
-    arrived: [Condvar; 2],
+    arrived: [Condition; 2],
     tasks: Arc<Tasks>,
 }
 
@@ -183,7 +184,7 @@ impl PipeStream {
         self.read.share_with(is_shared.then_some(link), modes);
         read.forget_calls();
         write.forget_calls();
-        self.arrived.iter().for_each(Condvar::notify_all);
+        self.arrived.iter().for_each(Condition::notify_all);
     }
 
     /// The tasks that wait at this end, also for a client.
@@ -205,16 +206,18 @@ impl PipeStream {
         read.forget_calls();
         write.forget_calls();
         drop((read, write));
-        self.arrived.iter().for_each(Condvar::notify_all);
+        self.arrived.iter().for_each(Condition::notify_all);
     }
 
     /// The side of this end that reads, once a client that is on its way has arrived. The service
     /// thread bounds how long that takes.
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
         let [arrived, _] = &self.arrived;
-        let is_on_its_way = |side: &mut ReadSide| matches!(side.link, Slot::Arriving);
-        let side = arrived.wait_while(lock(&self.read.side), is_on_its_way);
-        side.unwrap_or_else(PoisonError::into_inner)
+        let mut side = lock(&self.read.side);
+        while matches!(side.link, Slot::Arriving) {
+            side = arrived.wait(side);
+        }
+        side
     }
 
     pub(crate) fn terms(&self) -> &Terms {

@@ -1,6 +1,8 @@
 //! The audit session of a process: what comes nearest to a session of Windows.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{self, Mode, OFlags};
 
 use super::socket::own_pid;
 
@@ -17,15 +19,26 @@ pub(crate) fn session_of(pid: u32) -> u32 {
 
 /// The session of this process; a fork has its parent's.
 pub(crate) fn own_session() -> u32 {
-    static OWN: OnceLock<u32> = OnceLock::new();
-    *OWN.get_or_init(|| read("/proc/self/sessionid"))
+    // No lock: a fork while another thread has it would leave the child waiting for ever.
+    static OWN: AtomicU32 = AtomicU32::new(UNSET);
+    match OWN.load(Ordering::Relaxed) {
+        UNSET => {
+            let own = read("/proc/self/sessionid");
+            OWN.store(own, Ordering::Relaxed);
+            own
+        }
+        own => own,
+    }
 }
 
 fn read(path: &str) -> u32 {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    match text.trim().parse() {
-        Ok(UNSET) | Err(_) => NONE,
-        Ok(session) => session,
+    let mut text = [0; 16];
+    let read = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut text));
+    let text = text.get(..read.unwrap_or(0)).unwrap_or_default();
+    match str::from_utf8(text).map(|text| text.trim().parse()) {
+        Ok(Ok(session)) if session != UNSET => session,
+        Ok(Ok(_) | Err(_)) | Err(_) => NONE,
     }
 }
 

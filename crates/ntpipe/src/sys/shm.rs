@@ -169,6 +169,12 @@ impl Mapping {
     }
 }
 
+/// Another descriptor of the same kind.
+pub(crate) fn duplicate(file: impl AsFd) -> Result<OwnedFd, Error> {
+    rustix::io::fcntl_dupfd_cloexec(file, 0)
+        .map_err(|errno| win32_from_errno(errno, "duplicating a memory file"))
+}
+
 /// A descriptor with which a peer can only read a memory.
 pub(crate) fn read_only(file: impl AsFd) -> Result<OwnedFd, Error> {
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());

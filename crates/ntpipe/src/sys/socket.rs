@@ -251,6 +251,12 @@ pub(crate) fn receive(
     }))
 }
 
+/// Whether there is something to receive, or the other end is gone.
+pub(crate) fn is_readable(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    event::poll(&mut fds, Some(&Timespec::default())) == Ok(1)
+}
+
 /// Waits until one of the sockets has something to receive; says for each whether it has. `None`
 /// once the deadline has passed.
 pub(crate) fn wait_any_readable<'a>(

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use ntpipe::IoErrorExt;
 use rustix::process::{Pid, Signal, kill_process_group};
 
+pub(crate) mod counting;
 pub(crate) mod raw;
 pub(crate) mod seccomp;
 

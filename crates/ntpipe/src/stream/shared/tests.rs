@@ -41,10 +41,7 @@ fn end(end: End, link: Arc<Link>) -> PipeStream {
 fn join(stream: &PipeStream) -> PipeStream {
     let newcomer = stream.share().unwrap();
     let files = newcomer.link.files();
-    let files = Files {
-        own: files.own.try_clone().unwrap(),
-        peer: files.peer.try_clone().unwrap(),
-    };
+    let files = Files::new(files.own.try_clone().unwrap(), files.peer().unwrap());
     let (mine, other) = match stream.terms.end {
         End::Server => (ring_capacity(0), ring_capacity(QUOTA)),
         End::Client => (ring_capacity(QUOTA), ring_capacity(0)),
