@@ -31,9 +31,11 @@ permitted() {
     [ $((sum)) -eq 1 ]
 }
 
-# What a build on this machine takes in, loom included.
-packages=$(RUSTFLAGS="--cfg loom" cargo tree --workspace --all-features --locked \
-    --edges normal,build,dev --prefix none --format '{l}|{p}' | sed 's/ (\*)$//' | sed '/^$/d' | sort -u)
+# What a build on this machine takes in, with loom and without.
+packages=$(for flags in "" "--cfg loom"; do
+    RUSTFLAGS="$flags" cargo tree --workspace --all-features --locked \
+        --edges normal,build,dev --prefix none --format '{l}|{p}'
+done | sed 's/ (\*)$//' | sed '/^$/d' | sort -u)
 bad=0
 while IFS='|' read -r licence package; do
     if ! permitted "$licence"; then

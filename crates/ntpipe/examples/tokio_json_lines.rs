@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 const PIPE: &str = r"\\.\pipe\json";
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
+pub(crate) async fn main() -> io::Result<()> {
     let mut options = ServerOptions::new();
     let listener = Listener::bind(PIPE, options.pipe_mode(PipeMode::Message))?;
     tokio::spawn(async move {

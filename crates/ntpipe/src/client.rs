@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::{Access, Error, IoErrorExt, Operation, PipeName, WaitTimeout};
@@ -26,7 +26,24 @@ use crate::stream::PipeStream;
 /// `fork` without `exec` see [`NamedPipeServer`](crate::NamedPipeServer).
 #[derive(Clone)]
 pub struct NamedPipeClient {
-    end: Arc<ClientEnd>,
+    end: Arc<Handle>,
+}
+
+/// The end, closed with the last clone.
+struct Handle(Arc<ClientEnd>);
+
+/// A client end that may be dropped.
+pub(crate) struct WeakClient(Weak<Handle>);
+
+impl WeakClient {
+    pub(crate) fn upgrade(&self) -> Option<NamedPipeClient> {
+        let end = self.0.upgrade()?;
+        Some(NamedPipeClient { end })
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 /// No flags of quality of service: what Windows takes for a client that says nothing.
@@ -34,9 +51,36 @@ const NO_QOS: u32 = 0;
 
 impl NamedPipeClient {
     pub(crate) fn open(name: &PipeName, access: Access) -> io::Result<Self> {
-        Ok(Self {
-            end: Arc::new(ClientEnd::open(name, access, NO_QOS)?),
-        })
+        Ok(Self::new(Arc::new(ClientEnd::open(name, access, NO_QOS)?)))
+    }
+
+    fn new(end: Arc<ClientEnd>) -> Self {
+        Self {
+            end: Arc::new(Handle(end)),
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.end))
+    }
+
+    /// Where what the clones share lies.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.end).addr()
+    }
+
+    /// A further owner of the end, which is closed when either is dropped.
+    pub(crate) fn adopt(&self) -> Self {
+        Self::new(Arc::clone(&self.end.0))
+    }
+
+    /// Closes the end although there are other handles for it, as when the last one is dropped.
+    ///
+    /// What was written stays readable for the server. The other handles' calls fail from now on,
+    /// also those that wait, with `ERROR_BROKEN_PIPE` (109): in one thread this ends what another does.
+    #[doc(alias = "CloseHandle")]
+    pub fn close(&self) {
+        self.end.0.close();
     }
 
     /// As [`PipeStream::flush`]; it is here too lest [`io::Write::flush`], which does not wait, is
@@ -212,14 +256,27 @@ impl NamedPipeClient {
     /// # Examples
     /// As for `share`.
     pub fn from_parts(parts: PipeParts) -> io::Result<Self> {
-        let end = ClientEnd::from_parts(&parts)?;
-        Ok(Self { end })
+        Ok(Self::new(ClientEnd::from_parts(&parts)?))
     }
 
     /// The pipe's name, as its creator spelled it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.end.opened.spelling
+    }
+}
+
+impl Deref for Handle {
+    type Target = Arc<ClientEnd>;
+
+    fn deref(&self) -> &Arc<ClientEnd> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -147,6 +147,39 @@ impl PipeParts {
     pub fn inherited(number: impl AsRef<OsStr>) -> io::Result<Self> {
         let number = number.as_ref().to_str().and_then(|text| text.parse().ok());
         Self::new(bag::inherited(number.ok_or(Error::INVALID_HANDLE)?)?)
+    }
+}
+
+/// The parts as the one descriptor that they are, for whatever way it is to take to another process.
+///
+/// It is close-on-exec, and nothing for `read` or `write`.
+impl From<PipeParts> for OwnedFd {
+    fn from(parts: PipeParts) -> Self {
+        parts.bag
+    }
+}
+
+/// Fails with `ERROR_INVALID_HANDLE` (6) if there are no parts in the descriptor, or somebody has
+/// taken them; `ERROR_INVALID_DATA` (13) if something else is.
+impl TryFrom<OwnedFd> for PipeParts {
+    type Error = io::Error;
+
+    fn try_from(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd)
+    }
+}
+
+/// To look at, or to pass it on: who takes the parts out of a copy has them.
+impl AsFd for PipeParts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bag.as_fd()
+    }
+}
+
+/// As [`AsFd`].
+impl AsRawFd for PipeParts {
+    fn as_raw_fd(&self) -> RawFd {
+        self.bag.as_raw_fd()
     }
 }
 

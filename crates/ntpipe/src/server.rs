@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 #[cfg(feature = "tokio")]
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -40,6 +40,26 @@ struct Handle {
     end: ServerHold,
     /// Where the instance goes back to.
     home: Mutex<Option<Home>>,
+}
+
+/// A server end that may be dropped.
+#[derive(Debug)]
+pub(crate) struct WeakServer(Weak<Handle>);
+
+impl WeakServer {
+    pub(crate) fn upgrade(&self) -> Option<NamedPipeServer> {
+        let handle = self.0.upgrade()?;
+        Some(NamedPipeServer { handle })
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is(&self, server: &NamedPipeServer) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&server.handle))
+    }
 }
 
 impl NamedPipeServer {
@@ -317,6 +337,26 @@ impl NamedPipeServer {
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakServer {
+        WeakServer(Arc::downgrade(&self.handle))
+    }
+
+    /// Where what the clones share lies.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.handle).addr()
+    }
+
+    /// A further owner of the end, which is closed when either is dropped.
+    pub(crate) fn adopt(&self) -> Self {
+        let home = lock(&self.handle.home).take();
+        Self {
+            handle: Arc::new(Handle {
+                end: self.handle.end.clone(),
+                home: Mutex::new(home),
+            }),
+        }
     }
 
     /// Closes the end although there are other handles for it.

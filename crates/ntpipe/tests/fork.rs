@@ -10,8 +10,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::without_provenance_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use ntpipe::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use ntpipe::{
     ClientOptions, Listener, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream, ServerOptions,
     anonymous,
@@ -100,6 +104,36 @@ fn expect_inherited_client(client: &NamedPipeClient) {
     assert_eq!(code(client.client_process_id()), 6);
     assert_eq!(code(client.server_process_id()), 6);
     assert_eq!(code(client.try_clone()), 6);
+}
+
+#[test]
+fn raw_handles_are_not_inherited() {
+    Scenario::alone(this_test!(), || {
+        let (server, client) = pair();
+        let shown = client.as_raw_handle().addr();
+        let held = OwnedHandle::from(client);
+        // Somebody is always at the table when the process forks.
+        let (other, running) = (server.clone(), Arc::new(AtomicBool::new(true)));
+        let until = Arc::clone(&running);
+        let busy = thread::spawn(move || {
+            while until.load(Ordering::Relaxed) {
+                drop(other.as_handle().try_clone_to_owned().unwrap());
+            }
+        });
+        for _ in 0..20 {
+            drop(fork(|| {
+                assert_eq!(code(held.try_clone()), 6);
+                let copy = OwnedHandle::from(server.clone());
+                assert_eq!(copy.as_raw_handle().addr() % 4, 0);
+                // SAFETY: a number that stands for nothing here; if it did, its end would close.
+                drop(unsafe { OwnedHandle::from_raw_handle(without_provenance_mut(shown)) });
+            }));
+        }
+        running.store(false, Ordering::Relaxed);
+        busy.join().unwrap();
+        let client = NamedPipeClient::try_from(held).unwrap();
+        expect_works(&server, &client);
+    });
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::Error;
 ///
 /// Linux's `io::Error` cannot hold a Win32 number that is also an errno without giving it the
 /// errno's meaning. Codes that no errno takes (above 133), and code 2, which means the same to
-/// both, are held as [`io::Error::raw_os_error`]; the others as the [`Error`] itself.
+/// both, are held as [`io::Error::raw_os_error`]; the others as the [`Error`] itself. On Windows all
+/// codes are what `raw_os_error` returns.
 pub trait IoErrorExt {
     /// The Win32 code, or `None` if the error does not come from a pipe.
     fn win32_code(&self) -> Option<u32>;
@@ -46,7 +47,7 @@ impl From<Error> for io::Error {
 
 /// Whether `io::Error` can hold the bare number without mistaking it for another errno.
 const fn is_raw(code: u32) -> bool {
-    code == 2 || code > LAST_ERRNO
+    cfg!(windows) || code == 2 || code > LAST_ERRNO
 }
 
 /// `EHWPOISON`, the highest errno that Linux shows to programs.

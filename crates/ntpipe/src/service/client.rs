@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ pub(crate) struct ClientEnd {
     token: Token,
     service: Arc<Service>,
     watches: Watches,
+    is_closed: AtomicBool,
 }
 
 /// Which process has the server end.
@@ -174,6 +175,7 @@ impl ClientEnd {
             token,
             service,
             watches: Watches::default(),
+            is_closed: AtomicBool::new(false),
         })
     }
 
@@ -233,12 +235,33 @@ impl ClientEnd {
             token,
             service,
             watches: Watches::default(),
+            is_closed: AtomicBool::new(false),
         });
         let holding: Arc<dyn Holding> = Arc::<Self>::clone(&end);
         let holding = Arc::downgrade(&holding);
         end.watches
             .add_lifeline(received.lifeline, description.from, holding)?;
         Ok(end)
+    }
+
+    /// Closes the end: the server reads what is there, then finds it gone.
+    pub(crate) fn close(&self) {
+        // In a forked child this is a copy: the end is its parent's.
+        if !self.stream.is_ours() || self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let left = self.stream.leave_end();
+        self.stream.detach(EndState::Closing);
+        self.stream.tasks().wake();
+        if left == Left::Last {
+            self.link.close();
+        }
+        self.link.wake_own();
+        self.service.forget(self.token);
+        self.watches.end();
+        if left == Left::Last {
+            socket::hang_up(self.control.socket.as_fd());
+        }
     }
 }
 
@@ -250,19 +273,7 @@ impl Holding for ClientEnd {
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
-        // In a forked child this is a copy: the end is its parent's.
-        if !self.stream.is_ours() {
-            return;
-        }
-        let left = self.stream.leave_end();
-        if left == Left::Last {
-            self.link.close();
-        }
-        self.service.forget(self.token);
-        self.watches.end();
-        if left == Left::Last {
-            socket::hang_up(self.control.socket.as_fd());
-        }
+        self.close();
     }
 }
 

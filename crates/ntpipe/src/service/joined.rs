@@ -27,6 +27,7 @@ use crate::sys::session::own_session;
 use crate::sys::socket;
 
 /// A server end, as its handles hold it.
+#[derive(Clone)]
 pub(crate) enum ServerHold {
     /// Of an instance that this process has created.
     Created(Arc<ServerEnd>),

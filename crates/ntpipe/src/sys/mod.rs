@@ -12,6 +12,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+pub(crate) mod raw_handle;
 pub(crate) mod record_lock;
 pub(crate) mod session;
 pub(crate) mod shm;

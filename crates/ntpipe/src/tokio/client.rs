@@ -14,9 +14,10 @@ use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitTimeout};
 
 use super::end::{End, Slot};
 use super::listener::until;
-use super::operations::{cause_of, first, first_mut};
+use super::operations::cause_of;
 use super::surface::surface;
 use crate::options::{PipeInfo, PipeMode};
+use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::waiting::Waiting;
 use crate::stream::Cause;

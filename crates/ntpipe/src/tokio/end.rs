@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::{Interest, Ready};
 use ::tokio::task::coop;
-use ntpipe_proto::Error;
 use ntpipe_proto::lane::OpId;
+use ntpipe_proto::{Error, PipeType};
 
 use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
@@ -37,6 +37,9 @@ pub(super) struct End<H: Holder> {
     /// What was to be seen when an operation of the user's found nothing.
     blocked_reading: Blocked,
     blocked_writing: Blocked,
+    writes_are_over: AtomicBool,
+    /// The connection in which they are.
+    over: Mutex<Weak<Link>>,
 }
 
 /// A wait of one task.
@@ -88,6 +91,8 @@ impl<H: Holder> End<H> {
             slots: Default::default(),
             blocked_reading: Blocked::default(),
             blocked_writing: Blocked::default(),
+            writes_are_over: AtomicBool::new(false),
+            over: Mutex::default(),
         })
     }
 
@@ -205,9 +210,37 @@ impl<H: Holder> End<H> {
     /// Writes without waiting. What was accepted and is more than the peer's buffer holds goes on in
     /// a task of the runtime, which keeps the end open until the peer has read enough of it.
     pub(super) fn try_write(self: &Arc<Self>, src: &[u8]) -> Poll<Result<usize, Error>> {
+        self.check_writes()?;
         let written = ready!(turned(self.pipe.poll_write(src)));
         self.blocked_writing.clear();
         Poll::Ready(written.map(|written| self.accept(written, src)))
+    }
+
+    /// As [`try_write`](Self::try_write) of an empty message, after which nothing can be written to
+    /// this connection.
+    pub(super) fn try_close_write(self: &Arc<Self>) -> Poll<Result<(), Error>> {
+        if self.pipe.terms().pipe_type != PipeType::Message {
+            return Poll::Ready(Err(Error::NOT_SUPPORTED));
+        }
+        let link = self.pipe.link();
+        ready!(self.try_write(&[]))?;
+        *lock(&self.over) = link.as_ref().map(Arc::downgrade).unwrap_or_default();
+        self.writes_are_over.store(true, Ordering::Release);
+        Poll::Ready(Ok(()))
+    }
+
+    /// `ERROR_NO_DATA` (232) if this end has closed its writing.
+    pub(super) fn check_writes(&self) -> Result<(), Error> {
+        match self.are_writes_over() {
+            true => Err(Error::NO_DATA),
+            false => Ok(()),
+        }
+    }
+
+    fn are_writes_over(&self) -> bool {
+        self.writes_are_over.load(Ordering::Acquire)
+            && (self.pipe.link())
+                .is_some_and(|link| lock(&self.over).as_ptr() == Arc::as_ptr(&link))
     }
 
     /// How many bytes of `src` were written; the rest is seen to.
@@ -261,6 +294,9 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn poll_writable(&self) -> Poll<()> {
+        if self.are_writes_over() {
+            return Poll::Ready(());
+        }
         match self.blocked_writing.is_still(&self.pipe) {
             true => Poll::Pending,
             false => self.pipe.poll_writable(),

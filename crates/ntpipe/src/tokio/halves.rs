@@ -75,6 +75,17 @@ macro_rules! halves {
             pub async fn write_message(&self, buf: &[u8]) -> io::Result<usize> {
                 self.end.write_message(buf).await
             }
+
+            /// As the end's `close_write`, with the same errors.
+            ///
+            /// # Cancel safety
+            /// All or nothing.
+            ///
+            /// # Errors
+            /// Those of the end's `close_write`.
+            pub async fn close_write(&self) -> io::Result<()> {
+                self.end.close_write().await
+            }
         }
     };
 }

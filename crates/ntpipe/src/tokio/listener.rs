@@ -3,13 +3,18 @@
 use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
-use ntpipe_proto::PipeName;
+use ::tokio::task::coop;
+use futures_core::Stream;
+use ntpipe_proto::{Error, IoErrorExt, PipeName};
 
 use super::server::{NamedPipeServer, ServerOptions};
+use crate::server::WeakServer;
 use crate::service::connecting::Connecting;
-use crate::stream::{Cause, Tasks, Ticket};
+use crate::stream::{Cause, Tasks, Ticket, lock};
 
 /// Accepts the clients of a named pipe.
 ///
@@ -31,9 +36,13 @@ use crate::stream::{Cause, Tasks, Ticket};
 /// }
 /// # }
 /// ```
+///
+/// It is a [`Stream`] of clients too, which ends when the listener is [closed](Self::close).
 #[derive(Debug)]
 pub struct Listener {
     listener: crate::Listener,
+    /// The wait of the method that polls.
+    slot: Mutex<Accepting>,
 }
 
 impl Listener {
@@ -44,6 +53,7 @@ impl Listener {
     pub fn bind(addr: impl AsRef<OsStr>, options: &ServerOptions) -> io::Result<Self> {
         Ok(Self {
             listener: crate::Listener::bind(addr, options.checked()?)?,
+            slot: Mutex::default(),
         })
     }
 
@@ -60,16 +70,26 @@ impl Listener {
     /// - What [`ServerOptions::create`] returns, if no instance was left and none can be created;
     ///   a later call tries again.
     pub async fn accept(&self) -> io::Result<NamedPipeServer> {
-        loop {
-            let oldest = || self.listener.poll_oldest();
-            let instance = until(self.listener.tasks(), oldest).await?;
-            let mut connecting = Connecting::default();
-            let connect = || instance.poll_connect(&mut connecting);
-            // What came of it, the instance's state tells.
-            let _ = until(instance.tasks(), connect).await;
-            if let Some(connected) = self.listener.hand_out(instance)? {
-                return NamedPipeServer::from_blocking(connected);
-            }
+        let mut accepting = Accepting::default();
+        poll_fn(|cx| accepting.poll(&self.listener, cx)).await
+    }
+
+    /// As [`accept`](Self::accept), for a task that polls: the last one to call this is woken.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<NamedPipeServer>> {
+        lock(&self.slot).poll(&self.listener, cx)
+    }
+
+    /// Client after client, as a [`Stream`] of its own: several tasks may have one.
+    ///
+    /// # Cancel safety
+    /// As [`accept`](Self::accept), whenever it is dropped.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            listener: self,
+            accepting: Accepting::default(),
         }
     }
 
@@ -87,34 +107,125 @@ impl Listener {
     }
 }
 
+impl Stream for Listener {
+    type Item = io::Result<NamedPipeServer>;
+
+    /// As [`poll_accept`](Self::poll_accept); `None` once the listener is closed.
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(unless_closed(ready!(self.poll_accept(cx))))
+    }
+}
+
+/// The clients of a [`Listener`], one after the other.
+#[derive(Debug)]
+#[must_use = "nothing is accepted unless it is polled"]
+pub struct Incoming<'a> {
+    listener: &'a Listener,
+    accepting: Accepting,
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<NamedPipeServer>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let listener = &self.listener.listener;
+        let accepted = ready!(self.accepting.poll(listener, cx));
+        Poll::Ready(unless_closed(accepted))
+    }
+}
+
+fn unless_closed<T>(accepted: io::Result<T>) -> Option<io::Result<T>> {
+    match accepted {
+        Err(error) if error.win32() == Some(Error::OPERATION_ABORTED) => None,
+        accepted => Some(accepted),
+    }
+}
+
+/// A wait for the next client. It keeps no instance open, so that it may be polled late or never.
+#[derive(Debug, Default)]
+struct Accepting {
+    /// The instance that has listened longest, and the wait at it.
+    at: Option<(WeakServer, Connecting)>,
+    place: Place,
+}
+
+impl Accepting {
+    fn poll(
+        &mut self,
+        listener: &crate::Listener,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<NamedPipeServer>> {
+        let budget = ready!(coop::poll_proceed(cx));
+        let accepted = loop {
+            let instance = match self
+                .place
+                .look(listener.tasks(), cx, || listener.poll_oldest())
+            {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => break Err(error),
+                Poll::Ready(Ok(instance)) => instance,
+            };
+            let known = self.at.take().filter(|(at, _)| at.is(&instance));
+            let (at, mut connecting) =
+                known.unwrap_or_else(|| (instance.downgrade(), Connecting::default()));
+            let connect = || instance.poll_connect(&mut connecting);
+            // What came of it, the instance's state tells.
+            if self.place.look(instance.tasks(), cx, connect).is_pending() {
+                self.at = Some((at, connecting));
+                return Poll::Pending;
+            }
+            match listener.hand_out(instance) {
+                Ok(Some(connected)) => break NamedPipeServer::from_blocking(connected),
+                Ok(None) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        budget.made_progress();
+        self.place.leave();
+        Poll::Ready(accepted)
+    }
+}
+
 /// Waits among these tasks until `attempt` is ready.
-pub(super) async fn until<T>(tasks: &Tasks, mut attempt: impl FnMut() -> Poll<T>) -> T {
-    let mut place = Place {
-        tasks,
-        ticket: None,
-    };
-    let mut poll = |cx: &mut Context<'_>| {
+pub(super) async fn until<T>(tasks: &Arc<Tasks>, mut attempt: impl FnMut() -> Poll<T>) -> T {
+    let mut place = Place::default();
+    poll_fn(|cx| place.look(tasks, cx, &mut attempt)).await
+}
+
+/// A place among tasks, left with the wait.
+#[derive(Debug, Default)]
+struct Place(Option<(Arc<Tasks>, Option<Ticket>)>);
+
+impl Place {
+    /// Makes an attempt; if that is pending, waits among these tasks alone.
+    fn look<T>(
+        &mut self,
+        tasks: &Arc<Tasks>,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut() -> Poll<T>,
+    ) -> Poll<T> {
         let looked = attempt();
         if looked.is_ready() {
             return looked;
         }
-        tasks.wait(&mut place.ticket, Cause::Client, cx.waker());
-        attempt()
-    };
-    poll_fn(&mut poll).await
-}
-
-/// A place among tasks, left with the wait.
-struct Place<'a> {
-    tasks: &'a Tasks,
-    ticket: Option<Ticket>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
-            // A doorbell that nobody waits for is no business of those that wait for clients.
-            self.tasks.leave(ticket, |_| {});
+        if !matches!(&self.0, Some((known, _)) if Arc::ptr_eq(known, tasks)) {
+            self.leave();
         }
+        let (tasks, ticket) = self.0.get_or_insert_with(|| (Arc::clone(tasks), None));
+        tasks.wait(ticket, Cause::Client, cx.waker());
+        attempt()
+    }
+
+    fn leave(&mut self) {
+        if let Some((tasks, Some(ticket))) = self.0.take() {
+            // A doorbell that nobody waits for is no business of those that wait for clients.
+            tasks.leave(ticket, |_| {});
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

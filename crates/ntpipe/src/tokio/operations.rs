@@ -1,13 +1,14 @@
 //! What tasks do with an end: reading, writing, transactions, flushing.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ::tokio::io::{Interest, ReadBuf};
 use bytes::BufMut;
-use ntpipe_proto::Error;
 use ntpipe_proto::lane::Flush;
+use ntpipe_proto::{Error, PipeType};
 
 use super::end::{End, Holder, Slot, turned};
 use crate::pipe::{PeekInfo, ReadInfo};
@@ -31,6 +32,10 @@ impl<H: Holder> End<H> {
         Ok(self.wait(Cause::Room, || self.try_write(buf)).await??)
     }
 
+    pub(super) async fn close_write(self: &Arc<Self>) -> io::Result<()> {
+        Ok(self.wait(Cause::Room, || self.try_close_write()).await??)
+    }
+
     pub(super) async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
         let peek = || turned(self.pipe.poll_peek(buf));
         Ok(self.wait(Cause::Client, peek).await??)
@@ -41,7 +46,10 @@ impl<H: Holder> End<H> {
         request: &[u8],
         reply: &mut [u8],
     ) -> io::Result<ReadInfo> {
-        let ask = || turned(self.pipe.poll_request(request, self.reads.count()));
+        let ask = || {
+            self.check_writes()?;
+            turned(self.pipe.poll_request(request, self.reads.count()))
+        };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
         let turn = Transaction { end: self, turn };
         self.accept(written, request);
@@ -76,6 +84,49 @@ impl<H: Holder> End<H> {
         let len = self.try_read_now(&mut scratch)?;
         buf.put_slice(scratch.get(..len).unwrap_or_default());
         Ok(len)
+    }
+
+    /// One read, into as many of the buffers as it fills.
+    pub(super) fn try_read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
+        let mut filled = bufs.iter_mut().filter(|buf| !buf.is_empty());
+        let first = filled.next();
+        if filled.next().is_none() {
+            return self.try_read_now(first.map_or(&mut [], |buf| &mut **buf));
+        }
+        let room = bufs
+            .iter()
+            .fold(0_usize, |sum, buf| sum.saturating_add(buf.len()));
+        let mut scratch = vec![0; room.min(SCRATCH)];
+        let len = self.try_read_now(&mut scratch)?;
+        let mut rest = scratch.get(..len).unwrap_or_default();
+        for buf in bufs {
+            let (now, later) = rest.split_at(rest.len().min(buf.len()));
+            if let Some(place) = buf.get_mut(..now.len()) {
+                place.copy_from_slice(now);
+            }
+            rest = later;
+        }
+        Ok(len)
+    }
+
+    /// One write, which is one message, of all the buffers; of a byte pipe, of what could have room.
+    pub(super) fn gather<'a>(&self, bufs: &'a [io::IoSlice<'_>]) -> Cow<'a, [u8]> {
+        let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+        let first = filled.next().map_or(&[][..], |buf| &**buf);
+        if filled.next().is_none() {
+            return Cow::Borrowed(first);
+        }
+        let terms = self.pipe.terms();
+        let most = match (terms.pipe_type, terms.writes) {
+            (PipeType::Byte, Some(quota @ 1..)) => usize::try_from(quota).unwrap_or(usize::MAX),
+            (PipeType::Byte | PipeType::Message, _) => usize::MAX,
+        };
+        let mut gathered = Vec::new();
+        for buf in bufs {
+            let room = buf.len().min(most.saturating_sub(gathered.len()));
+            gathered.extend_from_slice(buf.get(..room).unwrap_or_default());
+        }
+        Cow::Owned(gathered)
     }
 
     pub(super) fn try_write_now(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
@@ -151,18 +202,6 @@ pub(super) fn cause_of(interest: Interest) -> Cause {
         (false, true) => Cause::Room,
         (true, true) | (false, false) => Cause::Either,
     }
-}
-
-/// The first buffer that has room: what vectored calls use, as on Windows.
-pub(super) fn first_mut<'a>(bufs: &'a mut [io::IoSliceMut<'_>]) -> &'a mut [u8] {
-    let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-    first.map_or(&mut [], |buf| &mut **buf)
-}
-
-/// The first buffer that has bytes.
-pub(super) fn first<'a>(bufs: &'a [io::IoSlice<'_>]) -> &'a [u8] {
-    let first = bufs.iter().find(|buf| !buf.is_empty());
-    first.map_or(&[], |buf| &**buf)
 }
 
 fn now<T>(poll: Poll<T>) -> io::Result<T> {

@@ -13,9 +13,10 @@ use bytes::BufMut;
 use ntpipe_proto::Error;
 
 use super::end::{End, Slot};
-use super::operations::{cause_of, first, first_mut};
+use super::operations::cause_of;
 use super::surface::surface;
 use crate::options::{PipeInfo, PipeMode};
+use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::connecting::Connecting;
 use crate::stream::Cause;
@@ -32,20 +33,24 @@ pub struct NamedPipeServer {
 surface!(NamedPipeServer, crate::NamedPipeServer);
 
 impl NamedPipeServer {
-    /// Waits until a client has opened the pipe; returns at once if one has. After
-    /// [`disconnect`](Self::disconnect) the instance listens again from here on.
+    /// Waits until a client has opened the pipe; returns at once if one has, also if it has left
+    /// already: as with tokio the reads and writes tell. After [`disconnect`](Self::disconnect) the
+    /// instance listens again from here on.
     ///
     /// # Cancel safety
     /// The instance goes on listening, and a client that comes meanwhile is not lost: the next
     /// `connect` finds it.
     ///
     /// # Errors
-    /// Those of the blocking [`connect`](crate::NamedPipeServer::connect).
+    /// Those of the blocking [`connect`](crate::NamedPipeServer::connect) but 232.
     #[doc(alias = "ConnectNamedPipe")]
     pub async fn connect(&self) -> io::Result<()> {
         let mut connecting = Connecting::default();
         let connect = || self.end.pipe.poll_connect(&mut connecting);
-        Ok(self.end.wait(Cause::Client, connect).await??)
+        match self.end.wait(Cause::Client, connect).await? {
+            Err(error) if error != Error::NO_DATA => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with

@@ -53,8 +53,9 @@ macro_rules! surface {
             /// rest comes with the next reads. `Ok(0)` is the end, an empty message, or an empty
             /// `buf`.
             ///
-            /// Differs from Windows, where tokio splits a message of more than 4096 bytes: it is
-            /// delivered whole, once it is there.
+            /// Differs from Windows, where tokio splits a message that is longer than what it reads at a
+            /// time (4 KiB, or what the read before asked for, but at most 64 KiB): it is delivered
+            /// whole, once it is there.
             ///
             /// # Errors
             /// `WouldBlock` if there is nothing, or no client yet. `ERROR_PIPE_NOT_CONNECTED` (233)
@@ -64,15 +65,16 @@ macro_rules! surface {
                 self.end.try_read_now(buf)
             }
 
-            /// As [`try_read`](Self::try_read), into the first of `bufs` that is not empty.
+            /// As [`try_read`](Self::try_read), into one of `bufs` after the other; of more than one it
+            /// fills at most 64 KiB.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).
             pub fn try_read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-                self.end.try_read_now(first_mut(bufs))
+                self.end.try_read_vectored(bufs)
             }
 
-            /// As [`try_read`](Self::try_read), behind what `buf` holds already.
+            /// As [`try_read`](Self::try_read), behind what `buf` holds already; at most 64 KiB.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).
@@ -121,12 +123,12 @@ macro_rules! surface {
                 self.end.try_write_now(buf)
             }
 
-            /// As [`try_write`](Self::try_write), from the first of `bufs` that is not empty.
+            /// As [`try_write`](Self::try_write): all of `buf` together are one message.
             ///
             /// # Errors
             /// As [`try_write`](Self::try_write).
             pub fn try_write_vectored(&self, buf: &[io::IoSlice<'_>]) -> io::Result<usize> {
-                self.end.try_write_now(first(buf))
+                self.end.try_write_now(&self.end.gather(buf))
             }
 
             /// Does `f` if the pipe is ready for `interest`. If `f` would block, the pipe counts as
@@ -181,6 +183,23 @@ macro_rules! surface {
             /// Those of [`try_write`](Self::try_write) but `WouldBlock`.
             pub async fn write_message(&self, buf: &[u8]) -> io::Result<usize> {
                 self.end.write_message(buf).await
+            }
+
+            /// Writes an empty message, which is the end of data for a peer that reads until it finds
+            /// one, as programs for Windows do; nothing more can be written to this connection by
+            /// this end's tasks, but it can still be read from.
+            ///
+            /// `AsyncWriteExt::shutdown` does nothing: drop the end to close it.
+            ///
+            /// # Cancel safety
+            /// If it is given up before it is ready, nothing was written or closed.
+            ///
+            /// # Errors
+            /// `ERROR_NOT_SUPPORTED` (50): a byte pipe has no empty messages. `ERROR_NO_DATA` (232),
+            /// as every write from now on: it was done before, or the other end is closed. Those of
+            /// [`write_message`](Self::write_message).
+            pub async fn close_write(&self) -> io::Result<()> {
+                self.end.close_write().await
             }
 
             /// Looks at what can be read without taking it; waits for nothing but a client that is
@@ -253,6 +272,18 @@ macro_rules! surface {
             }
         }
 
+        impl AsRawHandle for $name {
+            fn as_raw_handle(&self) -> RawHandle {
+                self.end.pipe.as_raw_handle()
+            }
+        }
+
+        impl AsHandle for $name {
+            fn as_handle(&self) -> BorrowedHandle<'_> {
+                self.end.pipe.as_handle()
+            }
+        }
+
         impl AsyncRead for $name {
             /// As `try_read`, waiting for something. Nothing is taken while it is pending.
             fn poll_read(
@@ -274,12 +305,13 @@ macro_rules! surface {
                 self.end.poll_write(cx, buf)
             }
 
+            /// As `poll_write`: all of `bufs` together are one message.
             fn poll_write_vectored(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
                 bufs: &[io::IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                self.end.poll_write(cx, first(bufs))
+                self.end.poll_write(cx, &self.end.gather(bufs))
             }
 
             /// Does nothing: what was written can be read already.

@@ -1,8 +1,10 @@
 //! The listener, and clients that wait for an instance.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use futures_core::Stream;
 use ntpipe::tokio::{ClientOptions, Listener, PipeMode, ServerOptions, call};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -80,6 +82,47 @@ in_both_runtimes! {
         client.write_message(b"x").await.unwrap();
         server.readable().await.unwrap();
         assert_eq!(server.try_read(&mut [0; 4]).unwrap(), 1);
+    }
+
+    async fn a_listener_is_a_stream_of_clients_until_it_is_closed() {
+        let name = name();
+        let mut listener = Listener::bind(&name, &ServerOptions::new()).unwrap();
+        let mut next = Box::pin(poll_fn(|cx| Pin::new(&mut listener).poll_next(cx)));
+        put_to_sleep(next.as_mut());
+        let client = ClientOptions::new().open(&name).unwrap();
+        let server = next.await.unwrap().unwrap();
+        client.write_message(b"x").await.unwrap();
+        assert_eq!(server.read_message(&mut [0; 4]).await.unwrap().len, 1);
+
+        let mut incoming = listener.incoming();
+        let mut next = Box::pin(poll_fn(|cx| Pin::new(&mut incoming).poll_next(cx)));
+        put_to_sleep(next.as_mut());
+        let second = ClientOptions::new().open(&name).unwrap();
+        next.await.unwrap().unwrap();
+        drop(second);
+        let mut next = Box::pin(poll_fn(|cx| Pin::new(&mut incoming).poll_next(cx)));
+        put_to_sleep(next.as_mut());
+        listener.close();
+        assert!(next.await.is_none());
+        assert!(poll_fn(|cx| Pin::new(&mut listener).poll_next(cx)).await.is_none());
+    }
+
+    async fn a_poll_that_is_not_repeated_keeps_nothing() {
+        let name = name();
+        let listener = Listener::bind(&name, &ServerOptions::new()).unwrap();
+        let mut polled = pin!(poll_fn(|cx| listener.poll_accept(cx)));
+        let wakes = put_to_sleep(polled.as_mut());
+        // The instance at which it waits goes to another task, which closes it.
+        let client = ClientOptions::new().open(&name).unwrap();
+        drop(listener.accept().await.unwrap());
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(code(client.write_message(b"x").await), 232);
+        // The next one is its own.
+        put_to_sleep(polled.as_mut());
+        let client = ClientOptions::new().open(&name).unwrap();
+        let server = polled.await.unwrap();
+        server.write_message(b"x").await.unwrap();
+        assert_eq!(client.read_message(&mut [0; 4]).await.unwrap().len, 1);
     }
 
     async fn waiting_for_an_instance_ends_in_time_or_with_the_name() {

@@ -1,5 +1,7 @@
 //! Many connections, and peers that come and go at odd moments: no wake-up is lost.
 
+use std::time::Duration;
+
 use ntpipe::tokio::{ClientOptions, NamedPipeClient, NamedPipeServer, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -23,8 +25,12 @@ impl Random {
         self.0 % limit
     }
 
-    /// Lets others run, mostly not at all, sometimes for long enough that the peer falls asleep.
+    /// Lets others run, mostly not at all, sometimes for long enough that the peer falls asleep, and
+    /// now and then by sleeping.
     async fn dawdle(&mut self) {
+        if self.below(16) == 0 {
+            return tokio::time::sleep(Duration::from_micros(self.below(2000).into())).await;
+        }
         let turns = match self.below(8) {
             0 => 100,
             1 | 2 => self.below(5),

@@ -9,8 +9,10 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod closing;
+mod halfway;
+mod handles;
 mod lifetime;
 mod listening;
 mod load;
-mod signatures;
 mod support;
