@@ -424,11 +424,11 @@ fn what_a_client_on_its_way_has_written_is_counted() {
         let (opened, _server_memory) = raw.open();
         let memory = raw::Memory::new(opened.inbound_ring);
         memory.set64(raw::OFFERED, 3);
-        let attach = || {
-            raw.send(&raw::attach_request(), &[memory.file.as_fd()])
-                .unwrap();
-        };
-        let info = asleep(|| server.local_info(), attach).unwrap();
+        assert_eq!(server.local_info().unwrap().read_data_available, 0);
+        raw.send(&raw::attach_request(), &[memory.file.as_fd()])
+            .unwrap();
+        // Be the service thread as slow as it may.
+        let info = server.local_info().unwrap();
         assert_eq!(info.read_data_available, 3);
     });
 }
