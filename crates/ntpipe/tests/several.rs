@@ -409,22 +409,31 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn a_new_owner_waits_for_the_others_before_it_is_busy() {
     scenario(this_test!()).run(|stage| {
-        let (_two, three, mut client) = inheritance(stage);
-        client.say("insist");
-        client.expect("waiting");
-        signal(&three, Signal::CONT);
-        client.expect(&three.id().to_string());
+        let came_in = |_| {
+            let (_two, three, mut client) = inheritance(stage);
+            client.say("insist");
+            client.expect("waiting");
+            signal(&three, Signal::CONT);
+            client.hear() == three.id().to_string()
+        };
+        assert!(ATTEMPTS.any(came_in));
     });
 }
+
+/// It does not wait long, and this machine may be busy. What does not wait at all never succeeds.
+const ATTEMPTS: std::ops::Range<u32> = 0..50;
 
 #[test]
 fn an_instance_of_the_new_owner_ends_the_wait_for_the_others() {
     scenario(this_test!()).run(|stage| {
-        let (mut two, _three, mut client) = inheritance(stage);
-        client.say("insist");
-        client.expect("waiting");
-        tell(&mut two, "create", 0);
-        client.expect(&two.id().to_string());
+        let came_in = |_| {
+            let (mut two, _three, mut client) = inheritance(stage);
+            client.say("insist");
+            client.expect("waiting");
+            tell(&mut two, "create", 0);
+            client.hear() == two.id().to_string()
+        };
+        assert!(ATTEMPTS.any(came_in));
     });
 }
 

@@ -1,6 +1,6 @@
 //! The first moments of a new owner, in which it does not know all instances yet.
 //!
-//! Opens for which nothing listens are held until an instance has come back, for a second at most:
+//! Opens for which nothing listens are held until an instance has come back, for a moment at most:
 //! what is busy may only not have been told yet.
 
 use std::sync::{Arc, Weak};
@@ -28,8 +28,9 @@ struct Held {
     qos: u32,
 }
 
-/// How long the other heirs may take to say what they have.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long the other heirs may take to say what they have: twice the longest pause between two of
+/// their attempts. One that is stopped keeps nobody longer.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Grace {
     /// Holds an open, if it is early enough and not a second one of that client.
