@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 baseline=ci/instructions.txt
 tolerance=2
+# In a transaction two threads sleep and wake, which no two runs do in quite the same way.
+of_transact=8
 reason=
 if [ "${1:-}" = --update ]; then
     reason=${2:-}
@@ -49,14 +51,20 @@ total() {
 
 counted=$directory/counted
 for path in $("$program"); do
+    # Threads that wait for each other find a busy machine in their way, which only adds.
     case $path in
-        transact | connect) turns=500 ;;
-        *) turns=2000 ;;
+        transact | connect) turns=500 times=5 ;;
+        *) turns=2000 times=1 ;;
     esac
-    # What start and end take is in both.
-    once=$(total "$path" $turns)
-    twice=$(total "$path" $((2 * turns)))
-    printf '%-14s %d\n' "$path" $(((twice - once + turns / 2) / turns))
+    least_once= least_twice=
+    for _ in $(seq $times); do
+        # What start and end take is in both.
+        once=$(total "$path" $turns)
+        twice=$(total "$path" $((2 * turns)))
+        if [ $((once)) -lt $((least_once ? least_once : once + 1)) ]; then least_once=$once; fi
+        if [ $((twice)) -lt $((least_twice ? least_twice : twice + 1)) ]; then least_twice=$twice; fi
+    done
+    printf '%-14s %d\n' "$path" $(((least_twice - least_once + turns / 2) / turns))
 done >"$counted"
 
 if [ -n "$reason" ]; then
@@ -72,13 +80,14 @@ if [ -n "$reason" ]; then
 fi
 
 bad=0
-awk -v tolerance=$tolerance '
+awk -v usual=$tolerance -v of_transact=$of_transact '
     /^#/ { next }
     NR == FNR { expected[$1] = $2; next }
     {
         was = expected[$1]
         delete expected[$1]
         change = was ? 100 * ($2 - was) / was : 0
+        tolerance = $1 == "transact" ? of_transact : usual
         note = was == "" ? "  <- not in the file" : change > tolerance ? "  <- more" : \
             change < -tolerance ? "  <- fewer" : ""
         bad += note != ""

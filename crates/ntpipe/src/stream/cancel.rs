@@ -123,15 +123,25 @@ impl Side for WriteSide {
     }
 }
 
+#[inline]
 fn await_client<'a, S: Side>(
     mutex: &'a Mutex<S>,
     arrived: &Condition,
     deadline: Option<Instant>,
 ) -> Result<MutexGuard<'a, S>, Error> {
-    let mut side = lock(mutex);
-    if !side.is_arriving() {
-        return Ok(side);
+    let side = lock(mutex);
+    match side.is_arriving() {
+        false => Ok(side),
+        true => await_arrival(side, arrived, deadline),
     }
+}
+
+#[cold]
+fn await_arrival<'a, S: Side>(
+    mut side: MutexGuard<'a, S>,
+    arrived: &Condition,
+    deadline: Option<Instant>,
+) -> Result<MutexGuard<'a, S>, Error> {
     let deadline = deadline.and_then(|at| at.checked_add(GRACE));
     let blocked = Blocked::enter_several();
     let call = side.waiters().enter();
