@@ -397,7 +397,9 @@ pub(crate) fn pipe_info(name: &NameInfo, quotas: Quotas, end: PipeEnd) -> PipeIn
 
 impl Handle {
     fn close(&self) {
-        match lock(&self.home).take() {
+        // Under no lock: it may take a while.
+        let home = lock(&self.home).take();
+        match home {
             Some(home) => match &self.end {
                 ServerHold::Created(end) if end.stream.is_ours() => home.take_back(end),
                 ServerHold::Created(_) | ServerHold::Joined(_) => self.end.close(),

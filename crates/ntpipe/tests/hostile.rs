@@ -229,24 +229,35 @@ fn what_is_no_memory_of_a_client_ends_the_session() {
         let client = insist_on_open();
         client.send(&attach_request(), &[]).unwrap();
         client.expect_end();
+        // The server's own: it would hear itself.
+        let (client, _, theirs) = open_with(None);
+        client
+            .send(&attach_request(), &[theirs.unwrap().as_fd()])
+            .unwrap();
+        client.expect_end();
     });
+}
+
+/// Opens the pipe as far as the answer, with this memory.
+fn open_with(memory: Option<&OwnedFd>) -> (Raw, Reply, Option<OwnedFd>) {
+    loop {
+        let client = Raw::connect();
+        let fds: Vec<BorrowedFd<'_>> = memory.iter().map(|memory| memory.as_fd()).collect();
+        client.send(&open_request(), &fds).unwrap();
+        let (bytes, fd) = client.receive().unwrap();
+        let reply = Reply::decode(&bytes).unwrap();
+        let error = ntpipe::Error::PIPE_BUSY;
+        if reply != (Reply::Refused { error }) {
+            return (client, reply, fd);
+        }
+    }
 }
 
 #[test]
 fn memory_that_comes_with_an_open_is_taken_only_if_it_is_right() {
     attack(this_test!(), || {
-        let open_with = |memory: &OwnedFd| loop {
-            let client = Raw::connect();
-            client.send(&open_request(), &[memory.as_fd()]).unwrap();
-            let (bytes, fd) = client.receive().unwrap();
-            let reply = Reply::decode(&bytes).unwrap();
-            let error = ntpipe::Error::PIPE_BUSY;
-            if reply != (Reply::Refused { error }) {
-                break (client, reply, fd);
-            }
-        };
         for memory in bad_memories() {
-            let (client, reply, fd) = open_with(&memory);
+            let (client, reply, fd) = open_with(Some(&memory));
             assert!(matches!(reply, Reply::Opened(_)) && fd.is_some());
             // Another one may be attached.
             let good = Memory::for_quota(QUOTA);
@@ -255,11 +266,11 @@ fn memory_that_comes_with_an_open_is_taken_only_if_it_is_right() {
                 .unwrap();
         }
         let good = Memory::for_quota(QUOTA);
-        let (client, reply, fd) = open_with(&good.file);
+        let (client, reply, fd) = open_with(Some(&good.file));
         assert!(matches!(reply, Reply::Connected(_)) && fd.is_some());
         drop(client);
         // That is all: what follows is no message any more.
-        let (client, ..) = open_with(&Memory::for_quota(QUOTA).file);
+        let (client, ..) = open_with(Some(&Memory::for_quota(QUOTA).file));
         let memory = good.file.as_fd();
         client.send(&attach_request(), &[memory]).unwrap();
         client.hang_up();

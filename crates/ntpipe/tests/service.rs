@@ -9,7 +9,7 @@
 )]
 
 use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -51,6 +51,46 @@ fn without_descriptors<T>(work: impl FnOnce() -> T) -> T {
     let result = work();
     setrlimit(Resource::Nofile, before).unwrap();
     result
+}
+
+#[test]
+fn a_server_without_a_descriptor_for_a_client_says_so() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let before = getrlimit(Resource::Nofile);
+            // One is left: for the client's socket, and none for its memory.
+            let next = rustix::io::dup(std::io::stdin()).unwrap();
+            let one = Rlimit {
+                current: Some(next.as_raw_fd() as u64 + 1),
+                maximum: before.maximum,
+            };
+            drop(next);
+            setrlimit(Resource::Nofile, one).unwrap();
+            say("up");
+            assert_eq!(hear(), "more");
+            setrlimit(Resource::Nofile, before).unwrap();
+            say("up");
+            server.connect().unwrap();
+            assert_eq!(server.read_message(&mut [0; 9]).unwrap().len, 3);
+        })
+        .role("client", || {
+            assert_eq!(code(ClientOptions::new().open(PIPE)), 4);
+            say("refused");
+            assert_eq!(hear(), "again");
+            open().write_message(b"abc").unwrap();
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut client = stage.start("client");
+            client.expect("refused");
+            server.say("more");
+            server.expect("up");
+            client.say("again");
+            server.finish();
+            client.finish();
+        });
 }
 
 fn expect_connected(client: &NamedPipeClient, server: &NamedPipeServer) {

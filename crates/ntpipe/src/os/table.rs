@@ -3,6 +3,7 @@
 //! The table keeps no end open but those that were put into it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use ntpipe_proto::Error;
@@ -30,7 +31,6 @@ struct Table {
     entries: HashMap<usize, Entry>,
     /// By the address of what an end's clones share; the entry keeps it from being used again.
     numbers: HashMap<usize, usize>,
-    last: usize,
     /// At this size it is worth looking for ends that are gone.
     full: usize,
 }
@@ -48,6 +48,8 @@ const STEP: usize = 4;
 /// No number is larger: programs store them in 32 bits.
 const LAST: usize = 0x7fff_fffc;
 const FEW: usize = 64;
+/// The last number that was given; changed under the table's lock.
+static NUMBERED: AtomicUsize = AtomicUsize::new(0);
 
 fn table() -> MutexGuard<'static, Table> {
     static TABLE: PerProcess<Mutex<Table>> = PerProcess::new();
@@ -159,14 +161,15 @@ impl Table {
                 .retain(|_, number| entries.contains_key(number));
             self.full = self.entries.len() * 2;
         }
-        let mut number = self.last;
+        // The next one after a fork, too: what a child inherits is no number of its own.
+        let mut number = NUMBERED.load(Ordering::Relaxed);
         loop {
             number = if number >= LAST { STEP } else { number + STEP };
             if !self.entries.contains_key(&number) {
                 break;
             }
         }
-        self.last = number;
+        NUMBERED.store(number, Ordering::Relaxed);
         self.entries.insert(number, entry);
         number
     }

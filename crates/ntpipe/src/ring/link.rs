@@ -189,6 +189,8 @@ impl Offer {
         trust: Trust,
     ) -> Result<Link, (Error, Self)> {
         match Region::attach(&peer, capacity) {
+            // It would hear itself.
+            Ok(region) if region.id() == self.own.id() => Err((Error::INVALID_DATA, self)),
             Ok(region) => {
                 let files = Files {
                     own: self.file,

@@ -91,6 +91,8 @@ struct Watch {
 
 /// The size of the ring that this process had to make last; 0 before the first.
 static LAST_RING: AtomicU64 = AtomicU64::new(0);
+/// The owner that was asked last has not answered.
+static UNANSWERED: AtomicBool = AtomicBool::new(false);
 /// The quota of most pipes.
 const USUAL_QUOTA: u32 = 65536;
 /// How long an owner may take for an answer that needs no waiting. A process that is stopped holds
@@ -123,7 +125,11 @@ impl ClientEnd {
         let (opened, answered_by, attached) = match reply {
             Reply::Connected(opened) => (opened, AnsweredBy::Owner, Attached::Yes),
             Reply::Opened(opened) => (opened, AnsweredBy::Owner, Attached::No),
-            Reply::HandedOver(opened) => (opened, AnsweredBy::Member, Attached::No),
+            Reply::HandedOver(opened) => {
+                // The owner had a descriptor of that.
+                own = Own::default();
+                (opened, AnsweredBy::Member, Attached::No)
+            }
             Reply::Refused { error } => return Err(error.into()),
             Reply::Ready | Reply::Info(_) => return Err(Error::INVALID_DATA.into()),
         };
@@ -297,8 +303,8 @@ impl Control {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let control = Self::connect(namespace, name)?;
-            // While the owner wakes up.
-            let memory = own.as_mut().map(|own| own.likely()).transpose()?;
+            // While the owner wakes up. Nobody but who answers is to have it in the end.
+            let memory = own.as_mut().and_then(|own| own.make_anew());
             match control.ask(request, memory, Some(Instant::now() + PATIENCE)) {
                 Ok((reply, memory)) => return Ok((control, reply, memory)),
                 Err(error) if error == HUNG_UP && Instant::now() < deadline => {}
@@ -330,13 +336,21 @@ impl Control {
         }
         self.send(request, memory)?;
         *exchange = Exchange::Owed;
-        self.await_answer(deadline)?;
+        let answered = self.await_answer(deadline);
+        UNANSWERED.store(answered == Err(Error::SEM_TIMEOUT), Ordering::Relaxed);
+        answered?;
         *exchange = Exchange::Even;
         self.receive()
     }
 
     fn send(&self, request: &Request, memory: Option<BorrowedFd<'_>>) -> Result<(), Error> {
-        match socket::send(self.socket.as_fd(), &request.encode()?, memory) {
+        let request = request.encode()?;
+        let sent = match socket::send(self.socket.as_fd(), &request, memory) {
+            // Too much is on its way to others: it goes without.
+            Err(Errno::TOOMANYREFS) => socket::send(self.socket.as_fd(), &request, None),
+            sent => sent,
+        };
+        match sent {
             // An owner that sends its clients away says why before they ask.
             Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
             Err(errno) => Err(no_answer(errno)),
@@ -421,16 +435,20 @@ impl Control {
 }
 
 impl Own {
-    /// Memory of the size that the owner will probably want.
-    fn likely(&mut self) -> Result<BorrowedFd<'_>, Error> {
-        let memory = match self.0.take() {
-            Some(memory) => memory,
-            None => OwnMemory::new(match LAST_RING.load(Ordering::Relaxed) {
-                0 => ring_capacity(USUAL_QUOTA),
-                last => last,
-            })?,
+    /// Memory of the size that the owner will probably want; none if that can't be had, for it may
+    /// want less, or if the last owner did not answer: descriptors that lie in the queue of one that
+    /// is stopped count for the whole user.
+    fn make_anew(&mut self) -> Option<BorrowedFd<'_>> {
+        self.0 = None;
+        if UNANSWERED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let likely = match LAST_RING.load(Ordering::Relaxed) {
+            0 => ring_capacity(USUAL_QUOTA),
+            last => last,
         };
-        Ok(self.0.insert(memory).file.as_fd())
+        let memory = OwnMemory::new(likely).ok()?;
+        Some(self.0.insert(memory).file.as_fd())
     }
 
     /// Memory of this size: what the owner has, or else such as it can have.
@@ -657,6 +675,7 @@ fn described(reply: Reply) -> Result<Info, Error> {
 fn no_answer(errno: Errno) -> Error {
     match errno {
         Errno::AGAIN => Error::SEM_TIMEOUT,
+        Errno::TOOMANYREFS => Error::NO_SYSTEM_RESOURCES,
         _ => HUNG_UP,
     }
 }

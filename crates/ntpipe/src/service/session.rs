@@ -62,6 +62,9 @@ enum Origin {
 
 /// How long a client may take to say what it wants, and to attach its memory.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many messages a call that does not wait looks at, of a client that has opened and goes on
+/// asking.
+const MAX_CAUGHT_UP: u32 = 16;
 /// How many clients of a name may at a time be neither connected nor waiting for an instance.
 pub(super) const MAX_STRANGERS: usize = 1024;
 
@@ -316,6 +319,12 @@ impl Session {
         let linked = self.link(offer, memory, quotas);
         let reply = match (&linked, self.origin) {
             (Ok(_), _) => Reply::Connected(opened),
+            // What is lacking now will be then.
+            (Err((error, _)), _) if *error != Error::INVALID_DATA => {
+                self.owner.give_back(connection);
+                let error = *error;
+                return Ok(self.send(&Reply::Refused { error }, None)?);
+            }
             (Err(_), Origin::Door) => Reply::Opened(opened),
             (Err(_), Origin::Owner) => Reply::HandedOver(opened),
         };
@@ -324,7 +333,7 @@ impl Session {
         // which its client has the memory that tells of it.
         match linked {
             Ok(link) => self.settle_in(phase, connection, link)?,
-            Err(offer) => {
+            Err((_, offer)) => {
                 *phase = Phase::Opened(connection, offer);
                 drop(phase);
                 self.set_patience(Some(PATIENCE));
@@ -339,15 +348,13 @@ impl Session {
         offer: Offer,
         memory: Option<OwnedFd>,
         quotas: Quotas,
-    ) -> Result<Arc<Link>, Offer> {
+    ) -> Result<Arc<Link>, (Error, Offer)> {
         let Some(memory) = memory else {
-            return Err(offer);
+            return Err((Error::INVALID_DATA, offer));
         };
         let trust = self.credentials.trust();
-        match offer.try_accept(memory, ring_capacity(quotas.inbound), trust) {
-            Ok(link) => Ok(Arc::new(link.with_socket(Arc::clone(&self.socket)))),
-            Err((_, offer)) => Err(offer),
-        }
+        let link = offer.try_accept(memory, ring_capacity(quotas.inbound), trust)?;
+        Ok(Arc::new(link.with_socket(Arc::clone(&self.socket))))
     }
 
     /// The client is connected.
@@ -550,12 +557,22 @@ impl Source for Session {
             }
             Ok(None) => Refusal("the end"),
             Err(Errno::AGAIN) => return,
+            Err(Errno::MFILE) => {
+                let error = Error::TOO_MANY_OPEN_FILES;
+                let _ = self.send(&Reply::Refused { error }, None);
+                Refusal("no descriptor is left for its memory")
+            }
             Err(_) => Refusal("not a message"),
         };
         self.end_for(&refusal);
     }
 
     fn expired(&self) {
+        let _receiving = lock(&self.receiving);
+        // What it was late with, another thread may just have heard.
+        if matches!(*lock(&self.phase), Phase::Connected(..) | Phase::Member) {
+            return;
+        }
         tracing::debug!(pid = self.credentials.pid, "a client takes too long");
         self.drop_client();
     }
@@ -563,7 +580,12 @@ impl Source for Session {
 
 impl Visitor for Session {
     fn catch_up(&self) {
-        self.ready(Readiness::Readable);
+        for _ in 0..MAX_CAUGHT_UP {
+            self.ready(Readiness::Readable);
+            if !matches!(*lock(&self.phase), Phase::Opened(..)) || !socket::is_readable(self.fd()) {
+                break;
+            }
+        }
         let is_connected = matches!(*lock(&self.phase), Phase::Connected(..));
         // One that was killed has not said so.
         if is_connected && socket::has_hung_up(self.fd()) {

@@ -54,7 +54,7 @@ impl PipeStream {
             && link.roster().is_none()
         {
             let mode = self.mode();
-            if reader.has_caught_up() {
+            if reader.has_caught_up() && !self.is_nowait() {
                 link.keep_behind(pace(dst.len(), self.terms.reads, Pace::BEHIND));
             }
             if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {

@@ -20,7 +20,7 @@ use super::win32_from_errno;
 ///
 /// Invariants:
 /// - M1: `base` is the beginning of `len` mapped bytes until this is dropped.
-/// - M2: the file behind it is sealed against shrinking, so that touching it never faults.
+/// - M2: the file behind it is sealed against shrinking, so that touching it never goes beyond its end.
 /// - M3: it is mapped writable exactly if `writable`.
 #[derive(Debug)]
 pub(crate) struct Mapping {
