@@ -62,7 +62,7 @@ fn a_server_without_a_descriptor_for_a_client_says_so() {
             // One is left: for the client's socket, and none for its memory.
             let next = rustix::io::dup(std::io::stdin()).unwrap();
             let one = Rlimit {
-                current: Some(next.as_raw_fd() as u64 + 1),
+                current: Some(u64::try_from(next.as_raw_fd()).unwrap() + 1),
                 maximum: before.maximum,
             };
             drop(next);
