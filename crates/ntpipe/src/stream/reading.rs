@@ -53,11 +53,11 @@ impl PipeStream {
             && let Slot::Linked(link) = link
             && link.roster().is_none()
         {
-            let mode = self.mode();
-            if reader.has_caught_up() && !self.is_nowait() {
+            let modes = self.modes();
+            if reader.has_caught_up() && modes.wait_mode == WaitMode::Wait {
                 link.keep_behind(pace(dst.len(), self.terms.reads, Pace::BEHIND));
             }
-            if let Poll::Ready(read) = try_read(link, reader, &mut op, mode, dst)? {
+            if let Poll::Ready(read) = try_read(link, reader, &mut op, modes.read_mode, dst)? {
                 return Ok(read);
             }
         }
