@@ -100,13 +100,14 @@ impl Incoming for Liar {
     fn tail(&self) -> Pos {
         // Seldom backwards, and seldom between two records.
         let (head, told) = (self.own.get(), self.told.get());
-        let room = (head + self.capacity).saturating_sub(told) / HEADER;
+        let furthest = (head | (self.capacity - 1)) + 1 + self.capacity;
+        let room = furthest.saturating_sub(told) / HEADER;
         let near = told / HEADER + self.below(2) * self.below(room + 1);
         let tail = match self.below(16) {
             0 => self.lie(near * HEADER, 8),
             _ => self.lie(near, 0).wrapping_mul(HEADER),
         };
-        if tail >= told && tail <= head + self.capacity {
+        if tail >= told && tail <= furthest {
             self.told.set(tail);
         }
         Pos(tail)

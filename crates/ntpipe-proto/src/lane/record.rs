@@ -22,7 +22,8 @@ pub(super) const UNCHARGED: u32 = 8;
 pub(super) const WITHDRAWABLE: u32 = 16;
 /// The writer took the record back.
 pub(super) const WITHDRAWN: u32 = 32;
-/// No payload: the next record is at the beginning of the ring.
+/// No payload: the next record follows the bytes that the length says; if that is 0, it is at the
+/// beginning of the ring.
 pub(super) const SKIP: u32 = 64;
 
 const KNOWN: u32 = FIRST | LAST | LONG | UNCHARGED | WITHDRAWABLE | WITHDRAWN | SKIP;

@@ -8,7 +8,7 @@ pub(super) const HEADER_BYTES: usize = 4096;
 /// "ntpipe" and two zeros, little endian.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"ntpipe\0\0");
 /// The version of this layout.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 /// What an end tells about itself in [`Page::state`].
 pub(super) mod state {

@@ -26,7 +26,7 @@ use crate::sys::{futex, record_lock};
 /// "ntpholds", little endian.
 const MAGIC: u64 = u64::from_le_bytes(*b"ntpholds");
 /// The version of this layout, and of the states that the engines save.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How many holders an end can have at a time; a holder's place and one fits eight bits.
 const PLACES: u16 = 255;
 /// Words for the state of a reader.

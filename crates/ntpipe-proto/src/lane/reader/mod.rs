@@ -447,10 +447,14 @@ impl Reader {
                 return Err(CORRUPT);
             }
             if header.has(SKIP) {
-                if lap_end > self.tail {
+                let to = match header.len {
+                    0 => lap_end,
+                    len => at + HEADER + padded(u64::from(len)),
+                };
+                if to > self.tail.min(lap_end) {
                     return Err(CORRUPT);
                 }
-                at = lap_end;
+                at = to;
                 continue;
             }
             let mut record = Record {
@@ -489,12 +493,17 @@ impl Reader {
 
     fn refresh(&mut self, lane: &impl Incoming) -> Result<(), Error> {
         let tail = lane.tail().0;
-        let unread = tail.checked_sub(self.head).ok_or(CORRUPT)?;
-        if tail < self.tail || unread > self.capacity || !tail.is_multiple_of(HEADER) {
+        if tail < self.tail || tail > self.furthest() || !tail.is_multiple_of(HEADER) {
             return Err(CORRUPT);
         }
         self.tail = tail;
         Ok(())
+    }
+
+    /// No writer's tail is beyond that: one that turned back early goes on through the next lap.
+    fn furthest(&self) -> u64 {
+        let lap_end = (self.head | (self.capacity - 1)) + 1;
+        lap_end.saturating_add(self.capacity)
     }
 
     /// All bytes of a record were taken.

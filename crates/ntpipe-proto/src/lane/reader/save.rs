@@ -40,7 +40,7 @@ impl Reader {
         let words = &mut Words::new(words);
         let mut reader = Self::new(pipe_type, quota, capacity);
         reader.head = words.within(0, LIMIT)?;
-        reader.tail = words.aligned(reader.head, reader.head + capacity)?;
+        reader.tail = words.aligned(reader.head, reader.furthest())?;
         reader.consumed = words.within(0, LIMIT)?;
         reader.within_message = words.flag()?;
         reader.message_left = words.word()?;

@@ -8,6 +8,7 @@ mod detached;
 mod memory;
 mod nowait;
 mod pauses;
+mod room;
 mod save;
 mod survivor;
 mod waiting;

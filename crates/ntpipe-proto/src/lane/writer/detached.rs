@@ -51,7 +51,7 @@ impl Writer {
         if rest > most {
             return false;
         }
-        let mut lap = self.capacity - (self.tail & (self.capacity - 1));
+        let mut lap = self.piece();
         let mut taken = 0;
         while rest > 0 && taken <= most {
             let piece = rest.min(FRAGMENT);

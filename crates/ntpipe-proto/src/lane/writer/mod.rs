@@ -2,27 +2,24 @@
 
 use std::{collections::VecDeque, task::Poll};
 
-use super::record::{FIRST, LAST, LONG, SKIP, TOTAL, UNCHARGED, WITHDRAWABLE};
+use super::record::{FIRST, LAST, LONG, TOTAL, UNCHARGED, WITHDRAWABLE};
 use super::{CORRUPT, FRAGMENT, HEADER, Header, Outgoing, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType};
 
 mod detached;
 mod flush;
 mod nowait;
+mod room;
 mod save;
 mod withdraw;
 
 pub use flush::Flush;
 use flush::Flushing;
+use room::{first_turn, room_for};
 pub use withdraw::Withdrawal;
 
 /// Below this size a piece of a larger write waits for more room.
 const MIN_PIECE: u64 = 4096;
-/// A writer turns back to the beginning of a large ring from here, if the reader has left it: a
-/// small part of the ring stays in the caches.
-const MIN_TURN: u64 = 128 * 1024;
-/// The room that a message of one byte takes.
-const ONE_BYTE: u64 = 2 * HEADER;
 
 /// Whether the quota counts a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +67,11 @@ pub struct Writer {
     pipe_type: PipeType,
     quota: u64,
     capacity: u64,
+    /// From this place in the ring on it may turn back early.
     turn: u64,
     tail: u64,
+    /// Where the record ends by which it turned back early, until the reader has followed; else 0.
+    turned: u64,
     /// The reader's cursors as last seen, checked.
     taken: Taken,
     offered: u64,
@@ -115,8 +115,9 @@ impl Writer {
             pipe_type,
             quota: u64::from(quota),
             capacity,
-            turn: MIN_TURN.max(u64::from(quota) * 2),
+            turn: first_turn(quota),
             tail: 0,
+            turned: 0,
             taken: Taken::default(),
             offered: 0,
             completed: 0,
@@ -446,74 +447,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Sees to it that a record of `need` bytes has room at the tail, before the ring's end, and
-    /// that `keep` bytes remain free. It begins what is left of a write: `rest` bytes.
-    fn make_room(
-        &mut self,
-        lane: &impl Outgoing,
-        need: u64,
-        rest: u64,
-        keep: u64,
-    ) -> Result<bool, Error> {
-        let need = padded(need);
-        let offset = self.tail & (self.capacity - 1);
-        let lap = self.capacity - offset;
-        let far = offset >= self.turn;
-        let mut turns = lap < need || (far && self.may_turn(offset, rest, keep));
-        if far && !turns && offset / FRAGMENT != (offset + need) / FRAGMENT {
-            self.refresh(lane)?;
-            turns = self.may_turn(offset, rest, keep);
-        }
-        let wanted = keep + if turns { lap + need } else { need };
-        if self.free() < wanted {
-            self.refresh(lane)?;
-            if self.free() < wanted {
-                // Without the turn it may still fit.
-                return Ok(lap >= need && self.free() >= need + keep);
-            }
-        }
-        if turns {
-            lane.store_header(
-                Pos(self.tail),
-                Header {
-                    len: 0,
-                    flags: SKIP,
-                },
-            );
-            self.tail += lap;
-        }
-        Ok(true)
-    }
-
-    /// The room at the tail, up to the ring's end, if `keep` bytes are to remain free.
-    fn room(&self, keep: u64) -> u64 {
-        let lap = self.capacity - (self.tail & (self.capacity - 1));
-        self.free().saturating_sub(keep).min(lap)
-    }
-
-    fn free(&self) -> u64 {
-        self.capacity - (self.tail - self.taken.head.0)
-    }
-
-    /// Whether the reader has left so much of the ring's beginning that it may do for now: for the
-    /// rest of this write, and then for whatever the quota takes, be it in messages of one byte.
-    fn may_turn(&self, offset: u64, rest: u64, keep: u64) -> bool {
-        let left = self.taken.head.0.saturating_sub(self.tail - offset);
-        let spare = self.quota.saturating_sub(self.unread_charged(self.offered));
-        left >= self.turn / 2 && left >= room_for(rest) + spare * ONE_BYTE + keep
-    }
-
-    /// Whether a write of `len` bytes is sure to go into the ring whole, now.
-    fn has_room_for(&self, len: u64) -> bool {
-        room_for(len) <= self.free()
-    }
-
     /// Loads the reader's cursors and checks them: they only go forward, and not past the tail.
     fn refresh(&mut self, lane: &impl Outgoing) -> Result<(), Error> {
         let taken = lane.taken();
         let forward = taken.head >= self.taken.head && taken.consumed >= self.taken.consumed;
         if !forward || taken.head.0 > self.tail || taken.consumed > self.offered {
             return Err(CORRUPT);
+        }
+        if self.turned > 0 {
+            self.look_for_turn(taken.head.0)?;
         }
         self.taken = taken;
         while self
@@ -595,10 +537,4 @@ impl Pending {
             self.records.pop_front();
         }
     }
-}
-
-/// The ring space with which a write of `len` bytes is sure to be stored whole.
-fn room_for(len: u64) -> u64 {
-    let records = len / MIN_PIECE + 3;
-    len + records * (HEADER + TOTAL + 8) + FRAGMENT + HEADER
 }

@@ -14,6 +14,7 @@ impl Writer {
     pub fn save(&self, words: &mut Vec<u64>) {
         words.extend([
             self.tail,
+            self.turned,
             self.taken.head.0,
             self.offered,
             self.taken.consumed,
@@ -48,11 +49,12 @@ impl Writer {
         let words = &mut Words::new(words);
         let mut writer = Self::new(pipe_type, quota, capacity);
         writer.tail = words.aligned(0, LIMIT)?;
-        let full = writer.tail.saturating_sub(capacity);
-        let head = Pos(words.within(full, writer.tail)?);
+        writer.turned = words.aligned(0, writer.tail)?;
+        let head = Pos(words.within(0, writer.tail)?);
         writer.offered = words.within(0, LIMIT)?;
         let consumed = words.within(0, writer.offered)?;
         writer.taken = Taken { head, consumed };
+        check(writer.is_placed())?;
         writer.next_id = words.within(0, LIMIT)?;
         writer.live_end = words.aligned(0, writer.tail)?;
         writer.completed = words.aligned(0, writer.tail)?;
