@@ -1,0 +1,227 @@
+//! The locks of this process, and what has to wait until a thread holds none of them.
+//!
+//! The waker of a task is somebody else's code. It may run the task at once, or drop it and an end
+//! with it, and so come back for the very lock under which it was called. So nobody calls one, or
+//! drops one, under a lock: [`wake`] and [`discard`] leave word, and the guard of the last lock that
+//! the thread holds does what is left once it has let go of that.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{self, Condvar, Mutex, PoisonError, TryLockError};
+#[cfg(feature = "tokio")]
+use std::task::Waker;
+use std::time::Duration;
+
+/// What [`lock`] returns.
+pub(crate) struct MutexGuard<'a, T> {
+    inner: sync::MutexGuard<'a, T>,
+    mutex: &'a Mutex<T>,
+    // The last, for what is left is done when it is dropped.
+    held: Held,
+}
+
+/// Takes a lock; a thread that panicked under it has left nothing half done that matters here.
+#[inline]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    MutexGuard::new(mutex, mutex.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// As [`lock`], if nobody has it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(inner) => Some(MutexGuard::new(mutex, inner)),
+        Err(TryLockError::Poisoned(poisoned)) => {
+            Some(MutexGuard::new(mutex, poisoned.into_inner()))
+        }
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+impl<'a, T> MutexGuard<'a, T> {
+    #[inline]
+    fn new(mutex: &'a Mutex<T>, inner: sync::MutexGuard<'a, T>) -> Self {
+        Self {
+            inner,
+            mutex,
+            held: Held::new(),
+        }
+    }
+
+    /// Waits at a condition variable. It may return at any time: look again.
+    pub(crate) fn wait(self, condvar: &Condvar) -> Self {
+        if self.held.has_work() {
+            return self.let_go();
+        }
+        let Self { inner, mutex, held } = self;
+        let inner = condvar.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        Self { inner, mutex, held }
+    }
+
+    /// As [`wait`](Self::wait), for `time` at most.
+    pub(crate) fn wait_timeout(self, condvar: &Condvar, time: Duration) -> Self {
+        if self.held.has_work() {
+            return self.let_go();
+        }
+        let Self { inner, mutex, held } = self;
+        let waited = condvar.wait_timeout(inner, time);
+        let inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        Self { inner, mutex, held }
+    }
+
+    /// Lets go of the lock, so that what is left is done, and takes it again.
+    #[cold]
+    fn let_go(self) -> Self {
+        let mutex = self.mutex;
+        drop(self);
+        lock(mutex)
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+/// Wakes a task, once this thread holds no lock.
+#[cfg(feature = "tokio")]
+pub(crate) fn wake(waker: Waker) {
+    left::leave(left::Work::Wake(waker));
+}
+
+/// Drops a waker, and perhaps a task with it, once this thread holds no lock.
+#[cfg(feature = "tokio")]
+pub(crate) fn discard(waker: Waker) {
+    left::leave(left::Work::Drop(waker));
+}
+
+#[cfg(feature = "tokio")]
+use left::Held;
+
+#[cfg(feature = "tokio")]
+mod left {
+    use std::cell::{Cell, RefCell};
+    use std::collections::VecDeque;
+    use std::mem::{self, ManuallyDrop};
+    use std::task::Waker;
+
+    // Neither is ever destroyed: another thread-local value may hold an end.
+    thread_local! {
+        /// Twice the number of locks that the thread holds; odd if there is work left.
+        static HELD: Cell<usize> = const { Cell::new(0) };
+        /// What is left, in its order.
+        static LEFT: RefCell<ManuallyDrop<VecDeque<Work>>> =
+            const { RefCell::new(ManuallyDrop::new(VecDeque::new())) };
+    }
+
+    pub(super) enum Work {
+        Wake(Waker),
+        Drop(Waker),
+    }
+
+    /// One lock that this thread holds.
+    #[derive(Debug)]
+    pub(super) struct Held;
+
+    const ONE: usize = 2;
+    const WORK: usize = 1;
+
+    impl Held {
+        #[inline]
+        pub(super) fn new() -> Self {
+            HELD.set(HELD.get() + ONE);
+            Self
+        }
+
+        /// Whether there is work left that could be done without this lock.
+        #[inline]
+        pub(super) fn has_work(&self) -> bool {
+            HELD.get() == ONE + WORK
+        }
+    }
+
+    impl Drop for Held {
+        #[inline]
+        fn drop(&mut self) {
+            let held = HELD.get() - ONE;
+            HELD.set(held);
+            if held == WORK {
+                work();
+            }
+        }
+    }
+
+    pub(super) fn leave(work: Work) {
+        let held = HELD.get();
+        if held < ONE {
+            return work.run();
+        }
+        LEFT.with_borrow_mut(|left| left.push_back(work));
+        HELD.set(held | WORK);
+    }
+
+    /// Does what is left. What comes to be left meanwhile is done by whoever leaves it: it may be
+    /// what the rest of this waits for.
+    #[cold]
+    fn work() {
+        let mut rest = Rest(take());
+        while let Some(work) = rest.0.pop_front() {
+            work.run();
+        }
+    }
+
+    fn take() -> VecDeque<Work> {
+        HELD.set(HELD.get() & !WORK);
+        LEFT.with_borrow_mut(|left| mem::take(&mut **left))
+    }
+
+    impl Work {
+        fn run(self) {
+            match self {
+                Self::Wake(waker) => waker.wake(),
+                Self::Drop(waker) => drop(waker),
+            }
+        }
+    }
+
+    /// Work that is not done yet.
+    struct Rest(VecDeque<Work>);
+
+    impl Drop for Rest {
+        fn drop(&mut self) {
+            // A waker has panicked: the others are not to suffer from it.
+            if !self.0.is_empty() {
+                LEFT.with_borrow_mut(|left| left.append(&mut self.0));
+                HELD.set(HELD.get() | WORK);
+            }
+        }
+    }
+}
+
+/// Without tasks there is nothing to be left.
+#[cfg(not(feature = "tokio"))]
+#[derive(Debug)]
+struct Held;
+
+#[cfg(not(feature = "tokio"))]
+impl Held {
+    fn new() -> Self {
+        Self
+    }
+
+    fn has_work(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests;
