@@ -204,7 +204,8 @@ impl Owner {
     }
 
     /// Waits until the owner has heard what it was told; `None` if it takes too long. Who comes
-    /// after that finds it done, in whatever process.
+    /// after that finds it done, in whatever process. The service thread, which hears the answers,
+    /// does not wait.
     pub(super) fn await_answer<'a>(
         &'a self,
         mut machine: MutexGuard<'a, Machine>,
@@ -223,7 +224,7 @@ impl Owner {
                 Some(wait) => wait.outcome.take(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if outcome.is_some() || left.is_zero() {
+            if outcome.is_some() || left.is_zero() || self.service().is_this_thread() {
                 membership.waits.remove(&turn);
                 return (machine, outcome);
             }
