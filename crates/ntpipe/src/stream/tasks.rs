@@ -100,6 +100,11 @@ impl PipeStream {
 
 #[cfg(feature = "tokio")]
 impl Tasks {
+    /// Whether more than one event loop, or one by more than one handle, uses the end.
+    pub(crate) fn have_several_users(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 1
+    }
+
     /// A task waits; look once more after this. It has at most one place, whose waker is the last.
     pub(crate) fn wait(&self, ticket: &mut Option<Ticket>, cause: Cause, waker: Waker) {
         let mut waiting = lock(&self.waiting);

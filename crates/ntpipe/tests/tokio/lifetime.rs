@@ -6,7 +6,7 @@ use std::thread;
 use ntpipe::tokio::{NamedPipeClient, NamedPipeServer};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{code, messages, pattern, put_to_sleep};
+use crate::support::{PATIENCE, Wakes, code, messages, pattern, put_to_sleep};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -116,4 +116,43 @@ fn an_end_dropped_in_a_task_that_never_ran_is_no_trouble() {
     runtime.spawn(async move { server.readable().await });
     drop(runtime);
     assert_eq!(client.try_read(&mut [0; 4]).unwrap(), 0);
+}
+
+#[test]
+fn what_one_handle_hears_of_an_end_the_other_hears_too() {
+    let runtime = runtime();
+    let (server, client) = connected(&runtime);
+    let server = server.into_blocking();
+    let inside = runtime.enter();
+    let reader = NamedPipeServer::from_blocking(server.clone()).unwrap();
+    let writer = NamedPipeServer::from_blocking(server).unwrap();
+    drop(inside);
+    let mut buf = [0; 20];
+    writer.try_write(&[0; 10]).unwrap();
+    // Both are watched, and both are told of a ring that neither has taken yet.
+    put_to_sleep(pin!(reader.readable()).as_mut());
+    put_to_sleep(pin!(writer.writable()).as_mut());
+    let told = |wakes: &Wakes| {
+        runtime.block_on(async {
+            let told = async {
+                while wakes.count() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, told).await.unwrap();
+        });
+    };
+    let mut readable = Box::pin(reader.readable());
+    let wakes = put_to_sleep(readable.as_mut());
+    client.try_write(b"first").unwrap();
+    told(&wakes);
+    assert_eq!(reader.try_read(&mut buf).unwrap(), 5);
+    // One sleeps, the next ring comes, and the other takes it before it goes to sleep.
+    let mut readable = Box::pin(reader.readable());
+    let wakes = put_to_sleep(readable.as_mut());
+    client.try_write(b"second").unwrap();
+    let mut writable = Box::pin(writer.writable());
+    put_to_sleep(writable.as_mut());
+    told(&wakes);
+    assert_eq!(reader.try_read(&mut buf).unwrap(), 6);
 }
