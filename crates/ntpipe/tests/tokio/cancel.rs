@@ -2,11 +2,12 @@
 
 use std::pin::{Pin, pin};
 
-use ntpipe::tokio::{ClientOptions, ServerOptions};
+use ntpipe::tokio::{ClientOptions, PipeMode, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 use crate::support::{
-    bytes, code, in_both_runtimes, messages, name, pattern, poll_once, put_to_sleep, would_block,
+    PATIENCE, bytes, code, in_both_runtimes, messages, name, pattern, poll_once, put_to_sleep,
+    would_block,
 };
 
 /// Polls a future until it sleeps, and gives it up.
@@ -244,6 +245,36 @@ in_both_runtimes! {
         put_to_sleep(read.as_mut());
         client.try_write(b"34").unwrap();
         assert_eq!(read.await.unwrap(), 4);
+    }
+
+    async fn what_was_found_wanting_of_one_client_says_nothing_of_the_next() {
+        let name = name();
+        let server = ServerOptions::new().create(&name).unwrap();
+        for _ in 0..3 {
+            let options = ClientOptions::new();
+            let (connected, client) =
+                tokio::join!(server.connect(), options.open_wait(&name, PATIENCE));
+            let client = connected.and(client).unwrap();
+            client.try_write(b"x").unwrap();
+            server.readable().await.unwrap();
+            let wanting = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
+            assert!(would_block(server.try_io(Interest::READABLE, wanting)));
+            assert!(poll_once(pin!(server.readable()).as_mut()).is_pending());
+            server.disconnect().unwrap();
+        }
+    }
+
+    async fn what_is_kept_of_a_message_can_be_read_as_bytes() {
+        let (server, client) = messages(512);
+        server.connect().await.unwrap();
+        let sent = pattern(3 << 20);
+        client.try_write(&sent).unwrap();
+        let mut all = vec![0; sent.len()];
+        give_up_early(server.read_message(&mut all));
+        server.set_read_mode(PipeMode::Byte).unwrap();
+        assert!(poll_once(pin!(server.readable()).as_mut()).is_ready());
+        let len = server.try_read(&mut all).unwrap();
+        assert!(len > 0 && all[..len] == sent[..len]);
     }
 
     async fn an_idle_task_is_woken_once_and_not_before() {
