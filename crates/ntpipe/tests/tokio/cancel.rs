@@ -2,7 +2,7 @@
 
 use std::pin::{Pin, pin};
 
-use ntpipe::tokio::{ClientOptions, PipeMode, ServerOptions};
+use ntpipe::tokio::{ClientOptions, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 use crate::support::{
@@ -262,19 +262,6 @@ in_both_runtimes! {
             assert!(poll_once(pin!(server.readable()).as_mut()).is_pending());
             server.disconnect().unwrap();
         }
-    }
-
-    async fn what_is_kept_of_a_message_can_be_read_as_bytes() {
-        let (server, client) = messages(512);
-        server.connect().await.unwrap();
-        let sent = pattern(3 << 20);
-        client.try_write(&sent).unwrap();
-        let mut all = vec![0; sent.len()];
-        give_up_early(server.read_message(&mut all));
-        server.set_read_mode(PipeMode::Byte).unwrap();
-        assert!(poll_once(pin!(server.readable()).as_mut()).is_ready());
-        let len = server.try_read(&mut all).unwrap();
-        assert!(len > 0 && all[..len] == sent[..len]);
     }
 
     async fn an_idle_task_is_woken_once_and_not_before() {
