@@ -110,8 +110,8 @@ use left::Held;
 #[cfg(feature = "tokio")]
 mod left {
     use std::cell::{Cell, RefCell};
-    use std::collections::VecDeque;
     use std::mem::{self, ManuallyDrop};
+    use std::panic::{self, AssertUnwindSafe};
     use std::task::Waker;
 
     // Neither is ever destroyed: another thread-local value may hold an end.
@@ -119,8 +119,8 @@ mod left {
         /// Twice the number of locks that the thread holds; odd if there is work left.
         static HELD: Cell<usize> = const { Cell::new(0) };
         /// What is left, in its order.
-        static LEFT: RefCell<ManuallyDrop<VecDeque<Work>>> =
-            const { RefCell::new(ManuallyDrop::new(VecDeque::new())) };
+        static LEFT: RefCell<ManuallyDrop<Vec<Work>>> =
+            const { RefCell::new(ManuallyDrop::new(Vec::new())) };
     }
 
     pub(super) enum Work {
@@ -165,7 +165,7 @@ mod left {
         if held < ONE {
             return work.run();
         }
-        LEFT.with_borrow_mut(|left| left.push_back(work));
+        LEFT.with_borrow_mut(|left| left.push(work));
         HELD.set(held | WORK);
     }
 
@@ -173,35 +173,20 @@ mod left {
     /// what the rest of this waits for.
     #[cold]
     fn work() {
-        let mut rest = Rest(take());
-        while let Some(work) = rest.0.pop_front() {
-            work.run();
-        }
-    }
-
-    fn take() -> VecDeque<Work> {
         HELD.set(HELD.get() & !WORK);
-        LEFT.with_borrow_mut(|left| mem::take(&mut **left))
+        let left = LEFT.with_borrow_mut(|left| mem::take(&mut **left));
+        left.into_iter().for_each(Work::run);
     }
 
     impl Work {
+        /// Neither the others nor the call that has led here suffer from a waker that panics.
         fn run(self) {
-            match self {
+            let run = AssertUnwindSafe(|| match self {
                 Self::Wake(waker) => waker.wake(),
                 Self::Drop(waker) => drop(waker),
-            }
-        }
-    }
-
-    /// Work that is not done yet.
-    struct Rest(VecDeque<Work>);
-
-    impl Drop for Rest {
-        fn drop(&mut self) {
-            // A waker has panicked: the others are not to suffer from it.
-            if !self.0.is_empty() {
-                LEFT.with_borrow_mut(|left| left.append(&mut self.0));
-                HELD.set(HELD.get() | WORK);
+            });
+            if panic::catch_unwind(run).is_err() {
+                tracing::error!("the waker of a task has panicked");
             }
         }
     }

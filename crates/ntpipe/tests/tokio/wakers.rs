@@ -469,3 +469,37 @@ fn a_message_that_goes_on_by_itself_wakes_others_with_its_end() {
         done.wait();
     });
 }
+
+#[test]
+fn nobody_suffers_from_a_waker_that_panics() {
+    play(|| {
+        let name = name();
+        let server = shared_server(&ServerOptions::new(), &name);
+        let mut fragile = Box::pin(server.connect());
+        let (waker, done) = on_drop(|| {});
+        put_to_sleep(fragile.as_mut());
+        let waker = Waker::from(Arc::new(Fragile(waker)));
+        assert!(
+            fragile
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(waker);
+        let (waits, other) = (Arc::clone(&server), Arc::clone(&server));
+        let second = doomed(async move { waits.connect().await.unwrap() }, move || {
+            look_at(&other);
+        });
+        server.disconnect().unwrap();
+        done.wait();
+        second.wait();
+    });
+}
+
+struct Fragile(#[allow(dead_code, reason = "it tells of its end")] Waker);
+
+impl Wake for Fragile {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
