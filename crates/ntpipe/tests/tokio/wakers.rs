@@ -12,7 +12,7 @@ use std::thread;
 use ntpipe::tokio::{
     ClientOptions, Listener, NamedPipeClient, NamedPipeServer, PipeMode, ServerOptions,
 };
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 
 use crate::support::{PATIENCE, code, name, put_to_sleep};
 
@@ -443,12 +443,8 @@ fn is_readable(server: &NamedPipeServer, waker: &Waker) -> Poll<io::Result<()>> 
     server.poll_read_ready(&mut Context::from_waker(waker))
 }
 
-/// The client that has come already.
 fn accepted(listener: &Listener) -> io::Result<NamedPipeServer> {
-    match listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(accepted) => accepted,
-        Poll::Pending => panic!("no client has come"),
-    }
+    Handle::current().block_on(listener.accept())
 }
 
 #[test]
