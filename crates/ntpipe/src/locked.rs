@@ -14,8 +14,10 @@ use std::time::Duration;
 /// What [`lock`] returns.
 pub(crate) struct MutexGuard<'a, T> {
     inner: sync::MutexGuard<'a, T>,
+    #[cfg(feature = "tokio")]
     mutex: &'a Mutex<T>,
     // The last, for what is left is done when it is dropped.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "nothing is left"))]
     held: Held,
 }
 
@@ -38,9 +40,14 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 impl<'a, T> MutexGuard<'a, T> {
     #[inline]
-    fn new(mutex: &'a Mutex<T>, inner: sync::MutexGuard<'a, T>) -> Self {
+    fn new(
+        #[cfg_attr(not(feature = "tokio"), expect(unused_variables, reason = "as above"))]
+        mutex: &'a Mutex<T>,
+        inner: sync::MutexGuard<'a, T>,
+    ) -> Self {
         Self {
             inner,
+            #[cfg(feature = "tokio")]
             mutex,
             held: Held::new(),
         }
@@ -48,26 +55,32 @@ impl<'a, T> MutexGuard<'a, T> {
 
     /// Waits at a condition variable. It may return at any time: look again.
     pub(crate) fn wait(self, condvar: &Condvar) -> Self {
+        #[cfg(feature = "tokio")]
         if self.held.has_work() {
             return self.let_go();
         }
-        let Self { inner, mutex, held } = self;
-        let inner = condvar.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        Self { inner, mutex, held }
+        let inner = condvar.wait(self.inner);
+        Self {
+            inner: inner.unwrap_or_else(PoisonError::into_inner),
+            ..self
+        }
     }
 
     /// As [`wait`](Self::wait), for `time` at most.
     pub(crate) fn wait_timeout(self, condvar: &Condvar, time: Duration) -> Self {
+        #[cfg(feature = "tokio")]
         if self.held.has_work() {
             return self.let_go();
         }
-        let Self { inner, mutex, held } = self;
-        let waited = condvar.wait_timeout(inner, time);
-        let inner = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Self { inner, mutex, held }
+        let waited = condvar.wait_timeout(self.inner, time);
+        Self {
+            inner: waited.unwrap_or_else(PoisonError::into_inner).0,
+            ..self
+        }
     }
 
     /// Lets go of the lock, so that what is left is done, and takes it again.
+    #[cfg(feature = "tokio")]
     #[cold]
     fn let_go(self) -> Self {
         let mutex = self.mutex;
@@ -199,12 +212,9 @@ struct Held;
 
 #[cfg(not(feature = "tokio"))]
 impl Held {
+    #[inline]
     fn new() -> Self {
         Self
-    }
-
-    fn has_work(&self) -> bool {
-        false
     }
 }
 

@@ -205,9 +205,7 @@ fn a_client_comes_and_the_task_that_waits_for_it_runs() {
 #[test]
 fn a_disconnect_wakes_a_task_that_drops_the_end() {
     play(|| {
-        let name = name();
-        let server = ServerOptions::new().create(&name).unwrap();
-        let _client = ClientOptions::new().open(&name).unwrap();
+        let (server, _client) = connected();
         let server = server.into_blocking();
         let waits = NamedPipeServer::from_blocking(server.clone()).unwrap();
         let read = async move { drop(waits.read_message(&mut [0]).await) };
