@@ -1,8 +1,10 @@
 //! A condition variable that costs nothing to tell of a change while nobody waits for one.
 
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::locked::MutexGuard;
 
 /// Threads that wait for a change of what a mutex guards: always of the same one.
 ///
@@ -15,11 +17,12 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
+    /// It may return at any time: look again.
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let guard = self.condvar.wait(guard);
+        let guard = guard.wait(&self.condvar);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        guard.unwrap_or_else(PoisonError::into_inner)
+        guard
     }
 
     /// As [`wait`](Self::wait), for `time` at most.
@@ -29,9 +32,9 @@ impl Condition {
         time: Duration,
     ) -> MutexGuard<'a, T> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let woken = self.condvar.wait_timeout(guard, time);
+        let guard = guard.wait_timeout(&self.condvar, time);
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        woken.unwrap_or_else(PoisonError::into_inner).0
+        guard
     }
 
     /// Something has changed: those that wait look again.
@@ -48,12 +51,13 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::locked::lock;
 
     #[test]
     fn who_waits_learns_of_each_change() {
         let (condition, turn) = (Condition::default(), Mutex::new(0));
         let play = |mine: u32| {
-            let mut now = turn.lock().unwrap();
+            let mut now = lock(&turn);
             for _ in 0..1000 {
                 while *now % 2 != mine {
                     now = condition.wait(now);
@@ -73,7 +77,7 @@ mod tests {
     fn a_wait_ends_by_itself() {
         let condition = Condition::default();
         let mutex = Mutex::new(());
-        drop(condition.wait_timeout(mutex.lock().unwrap(), Duration::from_millis(1)));
+        drop(condition.wait_timeout(lock(&mutex), Duration::from_millis(1)));
         assert_eq!(condition.waiting.load(Ordering::Relaxed), 0);
     }
 }

@@ -62,6 +62,8 @@ mod condition;
 #[cfg(not(windows))]
 mod listener;
 #[cfg(not(windows))]
+mod locked;
+#[cfg(not(windows))]
 mod options;
 pub mod os;
 #[cfg(not(windows))]

@@ -3,14 +3,14 @@
 //! The table keeps no end open but those that were put into it.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use ntpipe_proto::Error;
 
 use crate::client::{NamedPipeClient, WeakClient};
+use crate::locked::{MutexGuard, lock};
 use crate::server::{NamedPipeServer, WeakServer};
-use crate::stream::lock;
 use crate::sys::fork::PerProcess;
 
 /// An end of a named pipe.

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Answer, MAX_MESSAGE, Notice, Reply};
@@ -24,6 +24,7 @@ use super::owner::{Entry, Key, Machine, Owner, Role, names, now};
 use super::server_end::ServerEnd;
 use super::session::Session;
 use super::{Interest, Readiness, Service, Source, Token};
+use crate::locked::MutexGuard;
 use crate::stream::lock;
 use crate::sys::fork::PerProcess;
 use crate::sys::poll::{self, Woken};
@@ -203,7 +204,8 @@ impl Owner {
     }
 
     /// Waits until the owner has heard what it was told; `None` if it takes too long. Who comes
-    /// after that finds it done, in whatever process.
+    /// after that finds it done, in whatever process. The service thread, which hears the answers,
+    /// does not wait.
     pub(super) fn await_answer<'a>(
         &'a self,
         mut machine: MutexGuard<'a, Machine>,
@@ -222,12 +224,11 @@ impl Owner {
                 Some(wait) => wait.outcome.take(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if outcome.is_some() || left.is_zero() {
+            if outcome.is_some() || left.is_zero() || self.service().is_this_thread() {
                 membership.waits.remove(&turn);
                 return (machine, outcome);
             }
-            let woken = self.answered.wait_timeout(machine, left);
-            machine = woken.unwrap_or_else(PoisonError::into_inner).0;
+            machine = machine.wait_timeout(&self.answered, left);
         }
     }
 

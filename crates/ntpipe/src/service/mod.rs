@@ -219,10 +219,15 @@ impl Service {
         sources.timers.insert((at, token));
         let is_next = sources.timers.first() == Some(&(at, token));
         drop(sources);
-        if is_next && self.thread.get() != Some(&thread::current().id()) {
+        if is_next && !self.is_this_thread() {
             // A full counter kicks as well.
             let _ = rustix::io::write(&self.kick, &1_u64.to_ne_bytes());
         }
+    }
+
+    /// Whether the service thread itself asks: it can't wait for what only it hears.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.thread.get() == Some(&thread::current().id())
     }
 
     fn run(&self) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Notice, Reply};
@@ -23,6 +23,7 @@ use super::office::{Handing, Members, Office};
 use super::server_end::ServerEnd;
 use super::session::Session;
 use crate::condition::Condition;
+use crate::locked::MutexGuard;
 use crate::ring::Link;
 use crate::stream::{PipeStream, Terms, Visitor, lock};
 use crate::sys::fork::PerProcess;
@@ -260,8 +261,7 @@ impl Owner {
                 self.retire();
                 return Err(refused);
             }
-            let woken = self.answered.wait_timeout(machine, PAUSE);
-            machine = woken.unwrap_or_else(PoisonError::into_inner).0;
+            machine = machine.wait_timeout(&self.answered, PAUSE);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ntpipe_proto::control::{Notice, Opened};
@@ -17,6 +17,7 @@ use super::owner::{Client, Machine, Owner, Role, names, now};
 use super::{Source, client};
 use crate::canceller::{Blocked, Wake};
 use crate::condition::Condition;
+use crate::locked::MutexGuard;
 use crate::parts::PipeParts;
 use crate::ring::Peer;
 use crate::ring::roster::Roster;

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Info, MAX_MESSAGE, Notice, Opened, Reply, Request};
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::owner::{Opening, Owner, TooLate};
 use super::{Interest, Readiness, Source, Token};
+use crate::locked::MutexGuard;
 use crate::ring::{Link, Offer};
 use crate::stream::{Visitor, lock};
 use crate::sys::socket::{self, Credentials, Datagram};

@@ -3,9 +3,10 @@
 //! Calls that wait, wait for that too. The others look whether it has come by now, and else find a
 //! client that has written nothing.
 
-use std::sync::{Arc, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 
 use super::{PipeStream, ReadSide, Slot, WriteSide, lock};
+use crate::locked::MutexGuard;
 
 /// A client as the service knows it.
 pub(crate) trait Visitor: Send + Sync {

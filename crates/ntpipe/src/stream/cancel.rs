@@ -1,6 +1,6 @@
 //! Ending calls that wait at an end, and waiting for a client that is on its way.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -10,6 +10,7 @@ use super::waiters::Waiters;
 use super::{PipeStream, ReadSide, Slot, WriteSide, expired, lock};
 use crate::canceller::Blocked;
 use crate::condition::Condition;
+use crate::locked::MutexGuard;
 use crate::ring::Wait;
 
 /// How much longer than its time a call waits for a client that is on its way. For Windows the client

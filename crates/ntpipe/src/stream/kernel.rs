@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{OpId, Peek, Read, Withdrawal, ring_capacity};
@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::waiters::Waiters;
 use super::{PipeStream, ReadSide, Slot, expired, lock};
 use crate::canceller::{Blocked, Wake};
+use crate::locked::MutexGuard;
 use crate::ring::Peer;
 use crate::sys::poll::{self, Alarm, Woken};
 use crate::sys::{pipe, win32_from_errno};
@@ -514,11 +515,10 @@ impl KernelEnd {
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, Waiters> {
         let Some(at) = deadline else {
-            return (self.turn.wait(calls)).unwrap_or_else(PoisonError::into_inner);
+            return calls.wait(&self.turn);
         };
         let left = at.saturating_duration_since(Instant::now());
-        let woken = self.turn.wait_timeout(calls, left);
-        woken.unwrap_or_else(PoisonError::into_inner).0
+        calls.wait_timeout(&self.turn, left)
     }
 }
 

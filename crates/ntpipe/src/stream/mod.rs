@@ -4,7 +4,7 @@
 //! then sleeps, holding no lock. Reads of several threads are served in order, and so are writes.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use ntpipe_proto::lane::{Reader, Writer, ring_capacity};
@@ -15,6 +15,8 @@ use ntpipe_proto::{
 
 use self::shared::{SharedReads, SharedWrites};
 use crate::condition::Condition;
+use crate::locked::MutexGuard;
+pub(crate) use crate::locked::lock;
 use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
@@ -367,11 +369,6 @@ fn pace(len: usize, quota: Option<u32>, large: Pace) -> Pace {
 
 fn expired(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|at| Instant::now() >= at)
-}
-
-/// Takes a lock; a thread that panicked under it has left nothing half done that matters here.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Up to this size a read or a write costs less than the waiting for it.

@@ -54,6 +54,8 @@ impl PipeStream {
             return Err(Error::PIPE_BUSY);
         }
         self.read.set_modes(new);
+        // What a task has of a message may be something to read now.
+        self.tasks.wake();
         Ok(())
     }
 }

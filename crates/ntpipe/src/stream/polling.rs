@@ -13,7 +13,7 @@ use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
 use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
-use crate::ring::{Link, Peer, Wait};
+use crate::ring::{Link, MemoryId, Peer, Wait};
 
 /// What became of a write that did not have to wait.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) type FlushOf = (Arc<Link>, Flush);
 /// What both lanes of a connection looked like; when that changes, it is worth another look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
+    /// Which connection it was.
+    memory: Option<MemoryId>,
     tail: u64,
     taken: (u64, u64),
     peer: Option<Peer>,
@@ -120,6 +122,7 @@ impl PipeStream {
             link,
             reader,
             turns,
+            stash,
             transacts,
             ..
         } = &mut *side;
@@ -131,8 +134,10 @@ impl PipeStream {
         if self.terms.reads.is_none() || link.peer() != Peer::Connected {
             return Poll::Ready(());
         }
+        // What was kept of a message goes to reads of bytes at once.
+        let is_kept = !stash.is_empty() && self.mode() == ReadMode::Byte;
         // An error is found again by the read.
-        let is_empty = reader.is_empty(&**link).unwrap_or(false);
+        let is_empty = !is_kept && reader.is_empty(&**link).unwrap_or(false);
         if is_empty || !turns.is_empty() || *transacts {
             return Poll::Pending;
         }
@@ -407,6 +412,7 @@ impl PipeStream {
     pub(crate) fn sight(&self) -> Sight {
         let Some(link) = self.link() else {
             return Sight {
+                memory: None,
                 tail: 0,
                 taken: (0, 0),
                 peer: None,
@@ -416,6 +422,7 @@ impl PipeStream {
         let peer = Some(link.peer());
         let taken = Outgoing::taken(&*link);
         Sight {
+            memory: Some(link.own_id()),
             tail: Incoming::tail(&*link).0,
             taken: (taken.head.0, taken.consumed),
             peer,

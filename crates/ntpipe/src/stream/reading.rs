@@ -1,6 +1,6 @@
 //! Reading, peeking, and the transaction that ends in a read.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use super::stash::Resumed;
 use super::waiters::Handed;
 use super::{PipeStream, ReadSide, Slot, Waiters, expired, lock, pace};
 use crate::canceller::Blocked;
+use crate::locked::MutexGuard;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {

@@ -1,36 +1,39 @@
 //! The tasks of this process that wait at an end: what event loops have instead of sleepers.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(feature = "tokio")]
+use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "tokio")]
 use std::task::Waker;
 
 #[cfg(feature = "tokio")]
 use ntpipe_proto::Error;
 
-use super::lock;
 #[cfg(feature = "tokio")]
 use super::{PipeStream, Slot};
+#[cfg(feature = "tokio")]
+use crate::locked::{self, lock};
 
 /// Who waits at an end without a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
+    #[cfg(feature = "tokio")]
     waiting: Mutex<Waiting>,
     /// How many event loops use the end.
     users: AtomicUsize,
 }
 
+#[cfg(feature = "tokio")]
 #[derive(Debug, Default)]
 struct Waiting {
-    #[cfg(feature = "tokio")]
     next: u64,
     entries: Vec<Entry>,
 }
 
+#[cfg(feature = "tokio")]
 #[derive(Debug)]
 struct Entry {
-    #[cfg(feature = "tokio")]
     ticket: Ticket,
-    #[cfg(feature = "tokio")]
     cause: Cause,
     waker: Waker,
 }
@@ -55,12 +58,15 @@ pub(crate) enum Cause {
 pub(crate) struct Ticket(u64);
 
 impl Tasks {
-    /// Wakes them all: they look for themselves. Call it after the change, and with no lock that a
-    /// waker might need: it may drop its task, and with that an end.
+    /// Wakes them all, once this thread holds no lock: they look for themselves. Call it after the
+    /// change.
     pub(crate) fn wake(&self) {
-        let entries = std::mem::take(&mut lock(&self.waiting).entries);
-        for entry in entries {
-            entry.waker.wake();
+        #[cfg(feature = "tokio")]
+        {
+            let entries = std::mem::take(&mut lock(&self.waiting).entries);
+            for entry in entries {
+                locked::wake(entry.waker);
+            }
         }
     }
 
@@ -94,15 +100,19 @@ impl PipeStream {
 
 #[cfg(feature = "tokio")]
 impl Tasks {
+    /// Whether more than one event loop, or one by more than one handle, uses the end.
+    pub(crate) fn have_several_users(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 1
+    }
+
     /// A task waits; look once more after this. It has at most one place, whose waker is the last.
-    pub(crate) fn wait(&self, ticket: &mut Option<Ticket>, cause: Cause, waker: &Waker) {
+    pub(crate) fn wait(&self, ticket: &mut Option<Ticket>, cause: Cause, waker: Waker) {
         let mut waiting = lock(&self.waiting);
         let known = *ticket;
         if let Some(entry) = (waiting.entries.iter_mut()).find(|entry| Some(entry.ticket) == known)
         {
             entry.cause = cause;
-            entry.waker.clone_from(waker);
-            return;
+            return locked::discard(std::mem::replace(&mut entry.waker, waker));
         }
         let taken = known.unwrap_or(Ticket(waiting.next));
         if known.is_none() {
@@ -112,7 +122,7 @@ impl Tasks {
         waiting.entries.push(Entry {
             ticket: taken,
             cause,
-            waker: waker.clone(),
+            waker,
         });
     }
 
@@ -129,8 +139,19 @@ impl Tasks {
                 idle(cause);
             }
         }
-        drop(waiting);
-        // A waker may drop its task.
-        drop(left);
+        if let Some(left) = left {
+            locked::discard(left.waker);
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        let waiting = self.waiting.get_mut();
+        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        for entry in waiting.entries.drain(..) {
+            locked::discard(entry.waker);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing, and waiting until what was written has been read.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::local::Seat;
 use super::shared::WriteCall;
 use super::{PipeStream, Slot, WriteSide, expired, lock, pace};
 use crate::canceller::Blocked;
+use crate::locked::MutexGuard;
 use crate::ring::{Link, Pace, Peer, Wait};
 
 impl PipeStream {

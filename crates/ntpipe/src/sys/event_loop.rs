@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use ::tokio::io::Interest;
@@ -27,11 +28,17 @@ impl AsFd for Socket {
 /// Has the runtime that this is called in tell when the socket can be received from.
 ///
 /// # Errors
-/// `AlreadyExists` if it watches this very descriptor already.
+/// `AlreadyExists` if it watches this very descriptor already; `Unsupported` if it watches none.
 pub(crate) fn watch(socket: &Arc<OwnedFd>) -> io::Result<AsyncFd<Socket>> {
     let socket = Socket(Arc::clone(socket));
-    // SAFETY: the `Arc` keeps the descriptor open for as long as the `AsyncFd` owns it; nobody
-    // replaces what is in an `Arc`, so that it is always the same one.
-    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-    Ok(watched?)
+    let register = || {
+        // SAFETY: the `Arc` keeps the descriptor open for as long as the `AsyncFd` owns it; nobody
+        // replaces what is in an `Arc`, so that it is always the same one.
+        unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+    };
+    // Whether its builder was told to, a runtime does not say before.
+    match panic::catch_unwind(AssertUnwindSafe(register)) {
+        Ok(watched) => Ok(watched?),
+        Err(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }

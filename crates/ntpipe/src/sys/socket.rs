@@ -189,6 +189,8 @@ pub(crate) fn ring(socket: BorrowedFd<'_>) {
 #[cfg(feature = "tokio")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rings {
+    /// There are none.
+    None,
     /// There are none left.
     Taken,
     /// There are more than a peer sends who means well.
@@ -201,10 +203,11 @@ pub(crate) enum Rings {
 #[cfg(feature = "tokio")]
 pub(crate) fn take_rings(socket: BorrowedFd<'_>) -> Result<Rings, Errno> {
     let mut ring = [0_u8; RING.len()];
-    for _ in 0..RINGS_AT_ONCE {
+    for taken in 0..RINGS_AT_ONCE {
         match net::recv(socket, &mut ring, RecvFlags::DONTWAIT) {
             Ok((_, 0)) | Err(Errno::CONNRESET) => return Ok(Rings::End),
             Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if taken == 0 => return Ok(Rings::None),
             Err(Errno::AGAIN) => return Ok(Rings::Taken),
             Err(errno) => return Err(errno),
         }

@@ -72,21 +72,26 @@ impl Doorbell {
             None => slot.insert(self.register(link, socket)?),
         };
         let mut cx = Context::from_waker(&self.waker);
-        let mut is_flood = false;
+        let mut others_look = false;
         while let Poll::Ready(guard) = watched.socket.poll_read_ready(&mut cx) {
             let mut guard = guard?;
             match take_rings(socket.as_fd())? {
-                Rings::Taken => guard.clear_ready(),
+                Rings::None => guard.clear_ready(),
+                Rings::Taken => {
+                    guard.clear_ready();
+                    // Another doorbell of the end may not have been told of them yet.
+                    others_look |= self.tasks.have_several_users();
+                }
                 Rings::End => break,
                 Rings::Flood => {
-                    is_flood = true;
+                    // Others have their turn before the rest.
+                    others_look = true;
                     break;
                 }
             }
         }
         drop(slot);
-        if is_flood {
-            // Others have their turn before the rest.
+        if others_look {
             self.tasks.wake();
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use ::tokio::io::{Interest, Ready};
 use ::tokio::task::coop;
@@ -48,6 +48,29 @@ pub(super) struct Waiter {
     ticket: Option<Ticket>,
     is_waiting: bool,
     looking: Looking,
+}
+
+/// Where a wait is.
+enum Place<'a> {
+    Own(&'a mut Waiter),
+    Slot(&'a Mutex<Waiter>),
+}
+
+impl Place<'_> {
+    fn with<R>(&mut self, act: impl FnOnce(&mut Waiter) -> R) -> R {
+        match self {
+            Self::Own(waiter) => act(waiter),
+            Self::Slot(slot) => act(&mut lock(slot)),
+        }
+    }
+}
+
+/// What came of looking before going to sleep.
+enum Look<T> {
+    Found(T),
+    /// It is worth another look, after others have run.
+    Again,
+    InVain,
 }
 
 /// A wait that ends with its future.
@@ -111,7 +134,11 @@ impl<H: Holder> End<H> {
             end: self,
             waiter: Waiter::default(),
         };
-        poll_fn(|cx| self.poll(cx, &mut waiting.waiter, cause, &mut attempt)).await
+        let mut poll = |cx: &mut Context<'_>| {
+            let place = Place::Own(&mut waiting.waiter);
+            self.poll(cx, place, cause, &mut attempt)
+        };
+        poll_fn(|cx| poll(cx)).await
     }
 
     /// As [`wait`](Self::wait), for a task that has a slot: the last one that polls is woken.
@@ -128,31 +155,62 @@ impl<H: Holder> End<H> {
             Slot::Write => (write, Cause::Room),
             Slot::WriteReady => (write_ready, Cause::Room),
         };
-        self.poll(cx, &mut lock(waiter), cause, attempt)
+        self.poll(cx, Place::Slot(waiter), cause, attempt)
     }
 
+    /// What a waker does is not known: none is called or cloned with a slot in hand.
     fn poll<T>(
         &self,
         cx: &mut Context<'_>,
-        waiter: &mut Waiter,
+        mut place: Place<'_>,
         cause: Cause,
         mut attempt: impl FnMut() -> Poll<T>,
     ) -> Poll<io::Result<T>> {
         let budget = ready!(coop::poll_proceed(cx));
-        if let Poll::Ready(done) = attempt() {
+        let looked = place.with(|waiter| self.look(waiter, cause, &mut attempt));
+        let looked = match looked {
+            Look::Found(done) => Poll::Ready(Ok(done)),
+            Look::Again => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Look::InVain => {
+                let waker = cx.waker().clone();
+                place.with(|waiter| self.go_to_sleep(waiter, waker, cause, attempt))
+            }
+        };
+        if let Poll::Ready(Ok(_)) = looked {
             budget.made_progress();
+        }
+        looked
+    }
+
+    fn look<T>(
+        &self,
+        waiter: &mut Waiter,
+        cause: Cause,
+        attempt: &mut impl FnMut() -> Poll<T>,
+    ) -> Look<T> {
+        if let Poll::Ready(done) = attempt() {
             self.patience(cause).found(&mut waiter.looking);
             self.leave(waiter);
-            return Poll::Ready(Ok(done));
+            return Look::Found(done);
         }
         if cause != Cause::Client && self.patience(cause).goes_on(&mut waiter.looking) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return Look::Again;
         }
+        Look::InVain
+    }
+
+    fn go_to_sleep<T>(
+        &self,
+        waiter: &mut Waiter,
+        waker: Waker,
+        cause: Cause,
+        mut attempt: impl FnMut() -> Poll<T>,
+    ) -> Poll<io::Result<T>> {
         // First among the tasks, then the doorbell: a ring that it forgets has woken this one.
-        self.pipe
-            .tasks()
-            .wait(&mut waiter.ticket, cause, cx.waker());
+        self.pipe.tasks().wait(&mut waiter.ticket, cause, waker);
         waiter.is_waiting = true;
         if let Some(link) = self.pipe.link()
             && cause != Cause::Client
@@ -167,7 +225,6 @@ impl<H: Holder> End<H> {
         }
         let looked = attempt();
         if looked.is_ready() {
-            budget.made_progress();
             self.leave(waiter);
             waiter.looking = Looking::default();
         }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
+use ::tokio::runtime::Handle;
 use ::tokio::task::coop;
 use futures_core::Stream;
 use ntpipe_proto::{Error, IoErrorExt, PipeName};
@@ -41,6 +42,8 @@ use crate::stream::{Cause, Tasks, Ticket, lock};
 #[derive(Debug)]
 pub struct Listener {
     listener: crate::Listener,
+    /// For ends that are accepted outside of any runtime.
+    runtime: Handle,
     /// The wait of the method that polls.
     slot: Mutex<Accepting>,
 }
@@ -52,6 +55,7 @@ impl Listener {
     /// As [`ServerOptions::create`].
     pub fn bind(addr: impl AsRef<OsStr>, options: &ServerOptions) -> io::Result<Self> {
         Ok(Self {
+            runtime: Handle::try_current().map_err(io::Error::other)?,
             listener: crate::Listener::bind(addr, options.checked()?)?,
             slot: Mutex::default(),
         })
@@ -71,7 +75,7 @@ impl Listener {
     ///   a later call tries again.
     pub async fn accept(&self) -> io::Result<NamedPipeServer> {
         let mut accepting = Accepting::default();
-        poll_fn(|cx| accepting.poll(&self.listener, cx)).await
+        poll_fn(|cx| accepting.poll(self, cx)).await
     }
 
     /// As [`accept`](Self::accept), for a task that polls: the last one to call this is woken.
@@ -79,7 +83,14 @@ impl Listener {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<NamedPipeServer>> {
-        lock(&self.slot).poll(&self.listener, cx)
+        // Not under its lock: what wakers do is not known.
+        let mut accepting = std::mem::take(&mut *lock(&self.slot));
+        let accepted = accepting.poll(self, cx);
+        if accepted.is_pending() {
+            // Another task may have polled meanwhile, and then waits no longer.
+            std::mem::swap(&mut *lock(&self.slot), &mut accepting);
+        }
+        accepted
     }
 
     /// Client after client, as a [`Stream`] of its own: several tasks may have one.
@@ -91,6 +102,14 @@ impl Listener {
             listener: self,
             accepting: Accepting::default(),
         }
+    }
+
+    /// A client that has been accepted, for the tasks of the runtime that this is called in; a waker
+    /// may poll outside of any.
+    fn adopt(&self, connected: crate::NamedPipeServer) -> io::Result<NamedPipeServer> {
+        let is_outside = Handle::try_current().is_err();
+        let _runtime = is_outside.then(|| self.runtime.enter());
+        NamedPipeServer::from_blocking(connected)
     }
 
     /// Stops listening: every `accept`, also one that waits, ends with
@@ -128,7 +147,7 @@ impl Stream for Incoming<'_> {
     type Item = io::Result<NamedPipeServer>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let listener = &self.listener.listener;
+        let listener = self.listener;
         let accepted = ready!(self.accepting.poll(listener, cx));
         Poll::Ready(unless_closed(accepted))
     }
@@ -152,10 +171,11 @@ struct Accepting {
 impl Accepting {
     fn poll(
         &mut self,
-        listener: &crate::Listener,
+        bound: &Listener,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<NamedPipeServer>> {
         let budget = ready!(coop::poll_proceed(cx));
+        let listener = &bound.listener;
         let accepted = loop {
             let instance = match self
                 .place
@@ -175,7 +195,7 @@ impl Accepting {
                 return Poll::Pending;
             }
             match listener.hand_out(instance) {
-                Ok(Some(connected)) => break NamedPipeServer::from_blocking(connected),
+                Ok(Some(connected)) => break bound.adopt(connected),
                 Ok(None) => {}
                 Err(error) => break Err(error),
             }
@@ -212,7 +232,7 @@ impl Place {
             self.leave();
         }
         let (tasks, ticket) = self.0.get_or_insert_with(|| (Arc::clone(tasks), None));
-        tasks.wait(ticket, Cause::Client, cx.waker());
+        tasks.wait(ticket, Cause::Client, cx.waker().clone());
         attempt()
     }
 

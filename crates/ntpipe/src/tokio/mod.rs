@@ -47,7 +47,8 @@
 //! - Errors have the same codes. Of those up to 133 but 2 `raw_os_error` returns `None`, because
 //!   Linux gives these numbers another meaning: use [`win32_code`](crate::IoErrorExt::win32_code) or
 //!   `kind`. The kind of the codes above, such as 231 and 232, has no name.
-//! - Creating and opening outside of a runtime is an error, not a panic.
+//! - Creating and opening outside of a runtime is an error, not a panic; so is waiting in one whose
+//!   builder was not told to `enable_io`.
 //! - There are no remote clients and no security descriptors yet:
 //!   [`reject_remote_clients`](ServerOptions::reject_remote_clients) and
 //!   [`security_qos_flags`](ClientOptions::security_qos_flags) change nothing, attributes other than

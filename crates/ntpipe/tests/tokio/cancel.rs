@@ -6,7 +6,8 @@ use ntpipe::tokio::{ClientOptions, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 use crate::support::{
-    bytes, code, in_both_runtimes, messages, name, pattern, poll_once, put_to_sleep, would_block,
+    PATIENCE, bytes, code, in_both_runtimes, messages, name, pattern, poll_once, put_to_sleep,
+    would_block,
 };
 
 /// Polls a future until it sleeps, and gives it up.
@@ -244,6 +245,23 @@ in_both_runtimes! {
         put_to_sleep(read.as_mut());
         client.try_write(b"34").unwrap();
         assert_eq!(read.await.unwrap(), 4);
+    }
+
+    async fn what_was_found_wanting_of_one_client_says_nothing_of_the_next() {
+        let name = name();
+        let server = ServerOptions::new().create(&name).unwrap();
+        for _ in 0..3 {
+            let options = ClientOptions::new();
+            let (connected, client) =
+                tokio::join!(server.connect(), options.open_wait(&name, PATIENCE));
+            let client = connected.and(client).unwrap();
+            client.try_write(b"x").unwrap();
+            server.readable().await.unwrap();
+            let wanting = || Err::<(), _>(std::io::ErrorKind::WouldBlock.into());
+            assert!(would_block(server.try_io(Interest::READABLE, wanting)));
+            assert!(poll_once(pin!(server.readable()).as_mut()).is_pending());
+            server.disconnect().unwrap();
+        }
     }
 
     async fn an_idle_task_is_woken_once_and_not_before() {

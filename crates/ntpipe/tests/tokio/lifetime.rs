@@ -3,10 +3,12 @@
 use std::pin::pin;
 use std::thread;
 
-use ntpipe::tokio::{NamedPipeClient, NamedPipeServer};
+use ntpipe::tokio::{NamedPipeClient, NamedPipeServer, PipeMode};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{code, messages, pattern, put_to_sleep};
+use crate::support::{
+    PATIENCE, Wakes, code, messages, pattern, poll_once, put_to_sleep, would_block,
+};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -116,4 +118,73 @@ fn an_end_dropped_in_a_task_that_never_ran_is_no_trouble() {
     runtime.spawn(async move { server.readable().await });
     drop(runtime);
     assert_eq!(client.try_read(&mut [0; 4]).unwrap(), 0);
+}
+
+#[test]
+fn what_one_handle_hears_of_an_end_the_other_hears_too() {
+    let runtime = runtime();
+    let (server, client) = connected(&runtime);
+    let server = server.into_blocking();
+    let inside = runtime.enter();
+    let reader = NamedPipeServer::from_blocking(server.clone()).unwrap();
+    let writer = NamedPipeServer::from_blocking(server).unwrap();
+    drop(inside);
+    let mut buf = [0; 20];
+    writer.try_write(&[0; 10]).unwrap();
+    // Both are watched, and both are told of a ring that neither has taken yet.
+    put_to_sleep(pin!(reader.readable()).as_mut());
+    put_to_sleep(pin!(writer.writable()).as_mut());
+    let told = |wakes: &Wakes| {
+        runtime.block_on(async {
+            let told = async {
+                while wakes.count() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, told).await.unwrap();
+        });
+    };
+    let mut readable = Box::pin(reader.readable());
+    let wakes = put_to_sleep(readable.as_mut());
+    client.try_write(b"first").unwrap();
+    told(&wakes);
+    assert_eq!(reader.try_read(&mut buf).unwrap(), 5);
+    // One sleeps, the next ring comes, and the other takes it before it goes to sleep.
+    let mut readable = Box::pin(reader.readable());
+    let wakes = put_to_sleep(readable.as_mut());
+    client.try_write(b"second").unwrap();
+    let mut writable = Box::pin(writer.writable());
+    put_to_sleep(writable.as_mut());
+    told(&wakes);
+    assert_eq!(reader.try_read(&mut buf).unwrap(), 6);
+}
+
+#[test]
+fn a_runtime_that_watches_no_descriptors_is_an_error_and_no_panic() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let (server, client) = connected(&runtime);
+    runtime.block_on(async {
+        server.readable().await.unwrap_err();
+        client.write_message(b"x").await.unwrap();
+        assert_eq!(server.try_read(&mut [0; 4]).unwrap(), 1);
+        server.read_message(&mut [0; 4]).await.unwrap_err();
+    });
+}
+
+#[test]
+fn what_is_kept_of_a_message_can_be_read_as_bytes() {
+    let runtime = runtime();
+    let (server, client) = connected(&runtime);
+    let sent = pattern(3 << 20);
+    // The runtime stands still, and with it the rest of the message.
+    client.try_write(&sent).unwrap();
+    let mut all = vec![0; sent.len()];
+    assert!(would_block(server.try_read(&mut all)));
+    let mut readable = pin!(server.readable());
+    let wakes = put_to_sleep(readable.as_mut());
+    server.set_read_mode(PipeMode::Byte).unwrap();
+    assert!(wakes.count() > 0);
+    assert!(poll_once(readable.as_mut()).is_ready());
+    let len = server.try_read(&mut all).unwrap();
+    assert!(len > 0 && all[..len] == sent[..len]);
 }

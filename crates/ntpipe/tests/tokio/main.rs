@@ -16,3 +16,4 @@ mod lifetime;
 mod listening;
 mod load;
 mod support;
+mod wakers;

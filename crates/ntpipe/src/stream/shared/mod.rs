@@ -5,13 +5,14 @@
 //! began to wait. What a dead holder leaves behind - its place in that order, its pending writes
 //! (observed 10.10) - the others clear away.
 
-use std::sync::{Arc, MutexGuard, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::lane::{Flush, OpId, Outgoing, Reader, Withdrawal, Writer, ring_capacity};
 use ntpipe_proto::{Error, Operation};
 
 use super::{PipeStream, ReadSide, Slot, Terms, WriteSide, lock};
+use crate::locked::try_lock;
 use crate::ring::deferred::{DeferredIn, DeferredOut, ReadSoFar, WrittenSoFar};
 use crate::ring::roster::{Held, HolderId, Roster, Side};
 use crate::ring::{Link, Wait};
@@ -147,7 +148,7 @@ impl PipeStream {
     /// Clears away what dead holders have left behind, of whom `other` may be one. Called by the
     /// service thread, which does not wait for long: `false` if it has to come again.
     pub(crate) fn look_for_dead(&self, other: HolderId) -> bool {
-        let (Ok(mut write), Ok(mut read)) = (try_lock(&self.write), try_lock(&self.read.side))
+        let (Some(mut write), Some(mut read)) = (try_lock(&self.write), try_lock(&self.read.side))
         else {
             return false;
         };
@@ -260,14 +261,6 @@ fn take_back(writer: &mut Writer, lane: &impl Outgoing, id: OpId) -> Result<bool
         }
     }
     Ok(false)
-}
-
-fn try_lock<T>(mutex: &std::sync::Mutex<T>) -> Result<MutexGuard<'_, T>, ()> {
-    match mutex.try_lock() {
-        Ok(guard) => Ok(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => Err(()),
-    }
 }
 
 /// When a sleep ends, be it to look for dead holders.

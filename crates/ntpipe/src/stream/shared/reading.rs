@@ -1,6 +1,6 @@
 //! Reading a shared end.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use ntpipe_proto::{Error, ReadMode, Status, WaitMode};
 use super::super::{PipeStream, ReadSide, Terms, expired, lock, pace};
 use super::wake_up_at;
 use crate::canceller::Blocked;
+use crate::locked::MutexGuard;
 use crate::primitive::full_fence;
 use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer, Wait};

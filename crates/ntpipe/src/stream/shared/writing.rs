@@ -1,6 +1,6 @@
 //! Writing at a shared end, and waiting until what was written has been read.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use super::super::writing::{CONTESTED_LIMIT, CONTESTED_PAUSE};
 use super::super::{PipeStream, Terms, WriteSide, expired, lock, pace};
 use super::{Waiter, wake_up_at};
 use crate::canceller::Blocked;
+use crate::locked::MutexGuard;
 use crate::primitive::full_fence;
 use crate::ring::roster::Roster;
 use crate::ring::{Link, Pace, Peer, Wait};
