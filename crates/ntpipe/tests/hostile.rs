@@ -197,7 +197,7 @@ fn bad_memories() -> Vec<OwnedFd> {
     ];
     let unsealed = Memory::unsealed(len);
     unsealed.set64(raw::MAGIC, u64::from_le_bytes(*b"ntpipe\0\0"));
-    unsealed.set32(raw::VERSION, 3);
+    unsealed.set32(raw::VERSION, 4);
     unsealed.set64(raw::CAPACITY, ring);
     unsealed.set32(raw::STATE, 1);
     let blank = Memory::unsealed(len);
@@ -211,7 +211,7 @@ fn bad_memories() -> Vec<OwnedFd> {
         memory
     };
     bad.push(lie(raw::MAGIC, 1));
-    bad.push(lie(raw::VERSION, 2));
+    bad.push(lie(raw::VERSION, 3));
     bad.push(lie(raw::CAPACITY, 4096));
     bad.push(lie(raw::CAPACITY + 4, 1));
     fds.extend(bad.iter().map(|memory| memory.file.try_clone().unwrap()));

@@ -181,7 +181,7 @@ impl Memory {
     pub(crate) fn new(capacity: u64) -> Self {
         let memory = Self::unsealed(usize::try_from(capacity).unwrap() + RING);
         memory.set64(MAGIC, u64::from_le_bytes(*b"ntpipe\0\0"));
-        memory.set32(VERSION, 3);
+        memory.set32(VERSION, 4);
         memory.set64(CAPACITY, capacity);
         memory.set32(STATE, 1);
         memory.seal();
