@@ -15,7 +15,7 @@ use iceoryx2::prelude::*;
 
 use crate::plan::Workload;
 use crate::usage::Usage;
-use crate::work::{self, Channel, Sample, check_number, is_last};
+use crate::work::{self, Channel, Sample, blank, check_number, is_last};
 use crate::{Part, READY};
 
 pub(crate) const CAN: &[&str] = &["round-trip", "paused", "stream"];
@@ -44,7 +44,7 @@ pub(crate) fn serve(part: &Part, workload: Workload) -> io::Result<()> {
     let size = size(workload)?;
     let mut end = End::new(part, size, "back", "there")?;
     println!("{READY}");
-    let mut message = vec![0; size];
+    let mut message = blank(size);
     if let Workload::Stream { .. } = workload {
         let mut number = 0;
         while end.receive(&mut message)? && !is_last(&message) {

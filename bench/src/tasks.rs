@@ -12,7 +12,8 @@ use crate::net::Net;
 use crate::plan::Workload;
 use crate::usage::Usage;
 use crate::work::{
-    BATCH, CALL, LAST, Measured, PAUSE, Sample, Timing, Trips, check, check_number, is_last, stamp,
+    BATCH, CALL, LAST, Measured, PAUSE, Sample, Timing, Trips, blank, check, check_number, is_last,
+    stamp,
 };
 use crate::{Part, READY, many};
 
@@ -128,7 +129,7 @@ pub(crate) async fn receive(end: &mut impl End, message: &mut [u8]) -> io::Resul
 
 async fn round_trips(end: &mut impl End, trips: Trips) -> io::Result<Measured> {
     let Trips { size, budget, .. } = trips;
-    let (mut sent, mut received) = (vec![0; size], vec![0; size]);
+    let (mut sent, mut received) = (blank(size), blank(size));
     let mut singles = Vec::new();
     let mut number = 0;
     // Not measured: until both sides run as they will.
@@ -185,7 +186,7 @@ pub(crate) async fn stream(
     first: u64,
     budget: Duration,
 ) -> io::Result<Measured> {
-    let mut message = vec![0; size];
+    let mut message = blank(size);
     let mut count = 0;
     let start = Instant::now();
     while start.elapsed() < budget {
@@ -223,7 +224,7 @@ async fn connect<N: Net>(name: &str, budget: Duration) -> io::Result<Measured> {
 
 /// Sends everything back.
 async fn echo(mut end: impl End, size: usize) -> io::Result<()> {
-    let mut message = vec![0; size];
+    let mut message = blank(size);
     while receive(&mut end, &mut message).await? {
         end.write_all(&message).await?;
     }
@@ -232,7 +233,7 @@ async fn echo(mut end: impl End, size: usize) -> io::Result<()> {
 
 /// The other side of [`stream`].
 async fn take(mut end: impl End, size: usize) -> io::Result<()> {
-    let mut message = vec![0; size];
+    let mut message = blank(size);
     let mut number = 0;
     while receive(&mut end, &mut message).await? && !is_last(&message) {
         check_number(&message, number)?;

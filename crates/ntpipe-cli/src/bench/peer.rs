@@ -303,7 +303,7 @@ impl BenchPeer {
             | Workload::Transact { size }
             | Workload::Paused { size } => {
                 let mut ends = ends::join(self.transport, &self.name)?;
-                let mut message = vec![0; size];
+                let mut message = work::blank(size);
                 while ends.receive(&mut message)? {
                     ends.send(&message)?;
                 }
@@ -311,7 +311,7 @@ impl BenchPeer {
             }
             Workload::Stream { size } => {
                 let mut ends = ends::join(self.transport, &self.name)?;
-                let mut message = vec![0; size];
+                let mut message = work::blank(size);
                 let mut number = 0;
                 while ends.receive(&mut message)? && !is_last(&message) {
                     check_number(&message, number)?;
