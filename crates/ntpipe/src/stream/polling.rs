@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
+use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading};
 use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
@@ -273,18 +273,6 @@ impl PipeStream {
             Ok(false) if self.terms.writes != Some(0) || writer.is_pending() => Poll::Pending,
             Ok(_) | Err(_) => Poll::Ready(()),
         }
-    }
-
-    /// `PeekNamedPipe`; pending while a client is on its way.
-    pub(crate) fn poll_peek(&self, dst: &mut [u8]) -> Result<Poll<Peek>, Error> {
-        self.check_process()?;
-        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read.side);
-        if matches!(side.link, Slot::Arriving) {
-            return Ok(Poll::Pending);
-        }
-        let link = self.linked(&side.link, Operation::Peek)?;
-        Ok(Poll::Ready(self.peek_linked(&mut side, &link, dst)?))
     }
 
     /// Begins to wait until the peer has read everything written so far; `None` if it need not.

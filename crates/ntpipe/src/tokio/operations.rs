@@ -37,7 +37,7 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
-        let peek = || turned(self.pipe.poll_peek(buf));
+        let peek = || Poll::Ready(self.pipe.peek_into(buf));
         Ok(self.wait(Cause::Client, peek).await??)
     }
 

@@ -202,8 +202,8 @@ macro_rules! surface {
                 self.end.close_write().await
             }
 
-            /// Looks at what can be read without taking it; waits for nothing but a client that is
-            /// just connecting.
+            /// Looks at what can be read without taking it; waits for nothing, also not for the memory
+            /// of a client that is just connecting.
             ///
             /// # Cancel safety
             /// It changes nothing.
