@@ -20,7 +20,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(5);
 
 impl PipeStream {
-    /// `CancelIoEx` for all calls of this process that wait at this end; whether there was one.
+    /// `CancelIoEx` for all calls of this process that wait at this end, those of tasks too; whether
+    /// there was one.
     pub(crate) fn cancel_calls(&self) -> Result<bool, Error> {
         self.check_process()?;
         let mut write = lock(&self.write);
@@ -35,7 +36,11 @@ impl PipeStream {
         }
         drop((read, write));
         self.arrived.iter().for_each(Condition::notify_all);
-        Ok(found.contains(&true))
+        #[cfg(feature = "tokio")]
+        let tasks = self.cancel_tasks();
+        #[cfg(not(feature = "tokio"))]
+        let tasks = false;
+        Ok(found.contains(&true) || tasks)
     }
 
     /// The side of this end that reads, once a client that is on its way has arrived.

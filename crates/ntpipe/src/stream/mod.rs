@@ -19,6 +19,8 @@ use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod arrival;
+#[cfg(feature = "tokio")]
+mod calls;
 mod cancel;
 mod kernel;
 mod local;
@@ -34,6 +36,8 @@ mod waiters;
 mod writing;
 
 pub(crate) use arrival::Visitor;
+#[cfg(feature = "tokio")]
+pub(crate) use calls::{Call, Calls};
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
@@ -79,6 +83,8 @@ pub struct PipeStream {
     /// The client that was last on its way.
     visitor: Mutex<Option<Weak<dyn Visitor>>>,
     tasks: Arc<Tasks>,
+    #[cfg(feature = "tokio")]
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -160,6 +166,8 @@ impl PipeStream {
             arrived: Default::default(),
             visitor: Mutex::default(),
             tasks: Arc::default(),
+            #[cfg(feature = "tokio")]
+            calls: Calls::default(),
         }
     }
 

@@ -331,13 +331,8 @@ impl PipeStream {
         }
     }
 
-    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11). So
-    /// many reads of tasks wait.
-    pub(crate) fn poll_request(
-        &self,
-        request: &[u8],
-        reads: usize,
-    ) -> Result<Poll<(Turn, Written)>, Error> {
+    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
+    pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
         self.check_process()?;
         self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         if matches!(lock(&self.read.side).link, Slot::Arriving) {
@@ -352,7 +347,7 @@ impl PipeStream {
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        let is_read = reads > 0 || !read.turns.is_empty() || read.transacts;
+        let is_read = self.calls().reads() > 0 || !read.turns.is_empty() || read.transacts;
         if !is_empty || !read.stash.is_empty() || is_read {
             return Err(Error::PIPE_BUSY);
         }
