@@ -94,6 +94,11 @@ impl PipeStream {
 
 #[cfg(feature = "tokio")]
 impl Tasks {
+    /// Whether the end has several doorbells.
+    pub(crate) fn have_several_loops(&self) -> bool {
+        self.users.load(Ordering::Relaxed) > 1
+    }
+
     /// A task waits; look once more after this. It has at most one place, whose waker is the last.
     pub(crate) fn wait(&self, ticket: &mut Option<Ticket>, cause: Cause, waker: &Waker) {
         let mut waiting = lock(&self.waiting);

@@ -72,11 +72,16 @@ impl Doorbell {
             None => slot.insert(self.register(link, socket)?),
         };
         let mut cx = Context::from_waker(&self.waker);
+        // The other doorbells of this socket may not have heard what is taken here.
+        let mut others_wait = false;
         let mut is_flood = false;
         while let Poll::Ready(guard) = watched.socket.poll_read_ready(&mut cx) {
             let mut guard = guard?;
             match take_rings(socket.as_fd())? {
-                Rings::Taken => guard.clear_ready(),
+                Rings::Taken => {
+                    guard.clear_ready();
+                    others_wait = self.tasks.have_several_loops();
+                }
                 Rings::End => break,
                 Rings::Flood => {
                     is_flood = true;
@@ -85,7 +90,7 @@ impl Doorbell {
             }
         }
         drop(slot);
-        if is_flood {
+        if is_flood || others_wait {
             // Others have their turn before the rest.
             self.tasks.wake();
         }
