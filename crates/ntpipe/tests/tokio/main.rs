@@ -9,10 +9,13 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod cancelling;
+mod clones;
 mod closing;
 mod halfway;
 mod handles;
 mod lifetime;
 mod listening;
 mod load;
+mod queries;
 mod support;
