@@ -1,6 +1,6 @@
 //! Ending calls that wait at an end, and waiting for a client that is on its way.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -31,10 +31,14 @@ impl PipeStream {
             self.read.cancel(&mut read, None),
             read.arriving.cancel_all(),
         ];
-        if let Slot::Linked(link) = &read.link {
+        let link = match &read.link {
+            Slot::Linked(link) => Some(Arc::clone(link)),
+            Slot::Arriving | Slot::Absent(_) | Slot::Kernel(_) => None,
+        };
+        drop((read, write));
+        if let Some(link) = link {
             link.wake_own();
         }
-        drop((read, write));
         self.arrived.iter().for_each(Condition::notify_all);
         #[cfg(feature = "tokio")]
         let tasks = self.cancel_tasks();

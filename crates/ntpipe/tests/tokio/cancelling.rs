@@ -126,8 +126,9 @@ in_both_runtimes! {
         put_to_sleep(connect.as_mut());
         let mut buf = [0; 4];
         let mut read = Box::pin(server.read_message(&mut buf));
-        put_to_sleep(read.as_mut());
+        let wakes = put_to_sleep(read.as_mut());
         server.cancel_io().unwrap();
+        assert!(wakes.count() > 0);
         assert_eq!((code(connect.await), code(read.await)), (995, 995));
         let _client = ClientOptions::new().open(&name).unwrap();
         server.connect().await.unwrap();
