@@ -17,12 +17,12 @@ fn every_driver_answers_as_the_cases_say() {
     for driver in &mut drivers(Path::new(env!("CARGO_BIN_EXE_conformance"))) {
         let summary = run(driver.as_mut(), &cases);
         println!("{summary}");
-        // The blocking interface has words for most of them, the model for all; tokio's has none
-        // for queries, and means something else by a write that waits.
+        // The blocking interface has words for most of them, the model for all; tokio's means
+        // something else by a write that waits, and has no NOWAIT.
         let all = summary.cases + summary.not_applicable.len();
         assert_eq!(all, cases.len(), "{}", summary.driver);
         let few = match summary.driver.starts_with("tokio") {
-            true => all * 2 / 5,
+            true => all * 3 / 5,
             false => all * 2 / 3,
         };
         assert!(summary.cases > few, "too few for {}", summary.driver);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ntpipe::anonymous::{self, PipeReader, PipeWriter};
 use ntpipe::{
-    ClientOptions, IoErrorExt, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo, PipeMode,
-    PipeStream, ReadInfo, ServerOptions,
+    ClientOptions, IoErrorExt, LocalInfo, NamedPipeClient, NamedPipeServer, PipeEnd, PipeInfo,
+    PipeMode, PipeStream, ReadInfo, ServerOptions,
 };
 use ntpipe_proto::{
     DefaultTimeout, Direction, EndState, Error, PipeType, ReadMode, WaitMode, WaitTimeout,
@@ -242,16 +242,13 @@ impl End {
         })
     }
 
-    /// The name without what makes it the case's own.
     fn name(&self, suffix: &str) -> Result<Outcome, Failure> {
         let name = match self {
             Self::Server(server) => server.name().as_str(),
             Self::Client(client) => client.name(),
             Self::Reader(_) | Self::Writer(_) => return Err(Failure::Inexpressible),
         };
-        let name = name.strip_suffix(&format!("-{suffix}")).unwrap_or(name);
-        let facts = Facts::default().with("name", name);
-        Ok(Outcome::Told { data: None, facts })
+        Ok(named(name, suffix))
     }
 
     fn stream(&self) -> &PipeStream {
@@ -322,13 +319,7 @@ impl End {
             .with("out", info.out_buffer_size)
             .with("max", info.max_instances)
             .with("read", mode(self.stream().read_mode()))
-            .with(
-                "wait",
-                match self.stream().wait_mode() {
-                    WaitMode::Wait => "yes",
-                    WaitMode::NoWait => "no",
-                },
-            );
+            .with("wait", waits(self.stream().wait_mode()));
         if let Some(instances) = instances {
             facts = facts.with("instances", instances);
         }
@@ -342,33 +333,7 @@ impl End {
             Self::Reader(reader) => reader.local_info()?,
             Self::Writer(writer) => writer.local_info()?,
         };
-        let facts = Facts::default()
-            .with("end", which(info.end))
-            .with("type", mode(info.mode))
-            .with(
-                "direction",
-                match info.direction {
-                    Direction::Inbound => "inbound",
-                    Direction::Outbound => "outbound",
-                    Direction::Duplex => "duplex",
-                },
-            )
-            .with("max", info.max_instances)
-            .with("instances", info.instances)
-            .with("in", info.in_buffer_size)
-            .with("out", info.out_buffer_size)
-            .with("readable", info.read_data_available)
-            .with("room", info.write_quota_available)
-            .with(
-                "state",
-                match info.state {
-                    EndState::Listening => "listening",
-                    EndState::Connected => "connected",
-                    EndState::Closing => "closing",
-                    EndState::Disconnected => "disconnected",
-                },
-            );
-        Ok(Outcome::Told { data: None, facts })
+        Ok(local(&info))
     }
 
     fn client_session(&self) -> Result<u32, Failure> {
@@ -420,6 +385,50 @@ pub(crate) fn outcome(mut data: Vec<u8>, read: ReadInfo) -> Outcome {
     }
 }
 
+/// The name without what makes it the case's own.
+pub(crate) fn named(name: &str, suffix: &str) -> Outcome {
+    let name = name.strip_suffix(&format!("-{suffix}")).unwrap_or(name);
+    let facts = Facts::default().with("name", name);
+    Outcome::Told { data: None, facts }
+}
+
+pub(crate) fn local(info: &LocalInfo) -> Outcome {
+    let facts = Facts::default()
+        .with("end", which(info.end))
+        .with("type", mode(info.mode))
+        .with(
+            "direction",
+            match info.direction {
+                Direction::Inbound => "inbound",
+                Direction::Outbound => "outbound",
+                Direction::Duplex => "duplex",
+            },
+        )
+        .with("max", info.max_instances)
+        .with("instances", info.instances)
+        .with("in", info.in_buffer_size)
+        .with("out", info.out_buffer_size)
+        .with("readable", info.read_data_available)
+        .with("room", info.write_quota_available)
+        .with(
+            "state",
+            match info.state {
+                EndState::Listening => "listening",
+                EndState::Connected => "connected",
+                EndState::Closing => "closing",
+                EndState::Disconnected => "disconnected",
+            },
+        );
+    Outcome::Told { data: None, facts }
+}
+
+pub(crate) fn waits(mode: WaitMode) -> &'static str {
+    match mode {
+        WaitMode::Wait => "yes",
+        WaitMode::NoWait => "no",
+    }
+}
+
 pub(crate) fn mode(mode: PipeMode) -> &'static str {
     match ReadMode::from(mode) {
         ReadMode::Byte => "byte",
@@ -442,7 +451,7 @@ pub(crate) fn address(place: &Where, suffix: &str) -> String {
     }
 }
 
-fn wait_time(timeout: WaitTimeout) -> Option<Duration> {
+pub(crate) fn wait_time(timeout: WaitTimeout) -> Option<Duration> {
     match timeout {
         WaitTimeout::Default => None,
         WaitTimeout::Forever => Some(Duration::MAX),

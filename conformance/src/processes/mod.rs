@@ -21,7 +21,7 @@ mod child;
 use child::Worker;
 
 mod ends;
-pub(crate) use ends::{address, mode, outcome, which};
+pub(crate) use ends::{address, local, mode, named, outcome, wait_time, waits, which};
 
 mod lacks;
 

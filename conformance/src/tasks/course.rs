@@ -15,12 +15,14 @@ pub(crate) fn lacks_together(interface: Interface, case: &Case) -> Option<&'stat
 /// How a case goes on.
 #[derive(Default)]
 struct Course {
-    /// The type of each pipe, and the smallest quotas of its instances.
+    /// The type of each pipe, byte if it ever was, and the smallest quotas of its instances.
     pipes: BTreeMap<String, Pipe>,
     /// Which pipe an end is of.
     places: BTreeMap<Label, String>,
     /// The reads that wait, and who waits.
     reads: BTreeMap<Tag, Label>,
+    /// As these, for the replies of transactions.
+    replies: BTreeMap<Tag, Label>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +43,7 @@ impl Course {
             Action::Check(_) if step.expected.0 == Outcome::Pending => return None,
             Action::Check(tag) | Action::Cancel(tag) => {
                 self.reads.remove(tag);
+                self.replies.remove(tag);
                 return None;
             }
         };
@@ -48,11 +51,23 @@ impl Course {
             self.places.insert(actor.clone(), place);
         }
         let waits = step.expected.0 == Outcome::Pending;
+        if let (Operation::Transact { .. } | Operation::Call { .. }, true, Some(tag)) =
+            (operation, waits, tag)
+        {
+            self.replies.insert(tag.clone(), actor.clone());
+        }
         if let (Operation::Read { .. }, true, Some(tag)) = (operation, waits, tag) {
             let several = self.reads.values().any(|other| other == actor);
             self.reads.insert(tag.clone(), actor.clone());
             return (several && interface == Interface::TokioThreads)
                 .then_some("of tasks on several threads any reads first");
+        }
+        if let (Operation::LocalInfo, Outcome::Told { facts, .. }) = (operation, &step.expected.0)
+            && (self.reads.values().chain(self.replies.values()))
+                .any(|other| self.is_peer(actor, other))
+            && facts.0.iter().any(|(name, _)| name == "room")
+        {
+            return Some("what a waiting task would read takes nothing of the quota");
         }
         if let Operation::Write { data, .. } = operation
             && self.quota(actor).is_some_and(|quota| data.len() > quota)
@@ -60,6 +75,12 @@ impl Course {
             return Some("what a waiting task would read is no room before it has read it");
         }
         None
+    }
+
+    /// Whether one can write what the other reads.
+    fn is_peer(&self, one: &Label, other: &Label) -> bool {
+        let is_server = |label: &Label| matches!(label.role(), Role::Server | Role::Fellow);
+        is_server(one) != is_server(other) && self.places.get(one) == self.places.get(other)
     }
 
     /// The pipe that an operation gives an end of.
@@ -70,6 +91,9 @@ impl Course {
         if let Operation::Open(open) = operation {
             return Some(name(&open.place));
         }
+        if let Operation::Call { place, .. } = operation {
+            return Some(name(place));
+        }
         if let Operation::Create(create) = operation {
             let place = name(&create.place);
             let fresh = Pipe {
@@ -78,6 +102,9 @@ impl Course {
                 out_quota: create.out_quota,
             };
             let pipe = self.pipes.entry(place.clone()).or_insert(fresh);
+            if create.pipe_type == PipeType::Byte {
+                pipe.pipe_type = PipeType::Byte;
+            }
             pipe.in_quota = pipe.in_quota.min(create.in_quota);
             pipe.out_quota = pipe.out_quota.min(create.out_quota);
             return Some(place);
@@ -126,9 +153,30 @@ mod tests {
         assert!(with("client2 clone client\nclient2 write \"abcd\" -> ok 4").is_some());
         let smaller = "server2 create name=a quota=1\nclient write \"ab\" -> ok 2";
         assert!(with(smaller).is_some());
+        let again = "server close\nclient close\nserver2 create name=b type=message\nserver2 close\n\
+                     server create name=b in=1\nclient open name=b\nclient write \"ab\" -> ok 2";
+        assert!(with(again).is_some());
         let messages = "server2 create name=b type=message quota=1\nclient2 open name=b\n\
                         client2 write \"ab\" -> ok 2";
         assert_eq!(with(messages), None);
+    }
+
+    #[test]
+    fn the_room_beside_a_waiting_read_is_not_what_windows_tells() {
+        let begun = "server create name=a\nclient open name=a\nr1 = client read 4 -> pending\n";
+        let with = |step: &str| reason(Interface::Tokio, &format!("{begun}{step}"));
+        assert!(with("server local-info -> ok room=6").is_some());
+        assert_eq!(with("server local-info -> ok readable=6"), None);
+        assert_eq!(with("client local-info -> ok room=6"), None);
+        assert_eq!(with("cancel r1\nserver local-info -> ok room=6"), None);
+        for asks in [
+            "t = client transact \"\" 4 -> pending",
+            "t = caller call name=a \"\" 4 forever -> pending",
+        ] {
+            let room = "server local-info -> ok room=6";
+            assert!(with(&format!("cancel r1\n{asks}\n{room}")).is_some());
+            assert_eq!(with(&format!("cancel r1\n{asks}\ncancel t\n{room}")), None);
+        }
     }
 
     #[test]

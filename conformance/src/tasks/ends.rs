@@ -1,21 +1,20 @@
 //! The operations, as calls of the interface for tasks.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ntpipe::IoErrorExt;
 use ntpipe::tokio::{
     ClientOptions, NamedPipeClient, NamedPipeServer, OwnedReadHalf, OwnedWriteHalf, PeekInfo,
-    PipeInfo, PipeMode, ReadInfo, ServerOptions, call,
+    PipeInfo, PipeMode, ReadInfo, ServerOptions, call, wait,
 };
-use ntpipe_proto::{DefaultTimeout, Direction, Error, PipeType, WaitTimeout};
+use ntpipe_proto::{DefaultTimeout, Direction, Error, PipeType};
 use tokio::time::timeout;
 
 use super::worker::Ends;
-use crate::processes::{Answer, address, mode, outcome, which};
+use crate::processes::{Answer, address, local, mode, named, outcome, wait_time, waits, which};
 use crate::{Create, Facts, Label, Open, Operation, Outcome, Rights, SetMode};
 
 /// An end that this process holds, in halves.
@@ -49,12 +48,16 @@ pub(super) async fn perform(
             ends.insert(actor.clone(), end);
             Outcome::Done
         }),
-        (Some(end), Operation::Clone { .. }) => {
+        (Some(end), Operation::Clone { .. }) => end.try_clone().map(|end| {
             ends.insert(actor.clone(), end);
-            Ok(Outcome::Done)
-        }
+            Outcome::Done
+        }),
         (None, operation) => without_end(operation, suffix).await,
-        (Some(end), operation) => end.perform(operation).await,
+        (Some(end), Operation::ClientProcess) => return process(end.client_process()),
+        (Some(end), Operation::ServerProcess) => return process(end.server_process()),
+        (Some(end), Operation::ClientSession) => return session(end.client_session()),
+        (Some(end), Operation::ServerSession) => return session(end.server_session()),
+        (Some(end), operation) => end.perform(operation, suffix).await,
     };
     result.map_or_else(Failure::into_answer, Answer::Outcome)
 }
@@ -90,6 +93,7 @@ fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
     let mut options = ServerOptions::new();
     options
         .pipe_mode(create.pipe_type.into())
+        .read_mode(create.read_mode.into())
         .access_inbound(create.direction != Direction::Outbound)
         .access_outbound(create.direction != Direction::Inbound)
         .first_pipe_instance(create.first)
@@ -103,13 +107,9 @@ fn create(create: &Create, suffix: &str) -> Result<End, Failure> {
     if create.max.0 != 255 {
         options.max_instances(usize::try_from(create.max.0).unwrap_or(usize::MAX));
     }
-    let server = options.create(address(&create.place, suffix))?;
-    // It begins in the mode that is the type.
-    if create.pipe_type != PipeType::from(PipeMode::from(create.read_mode)) {
-        server.set_read_mode(create.read_mode.into())?;
-    }
-    let (read, write) = server.into_split();
-    Ok(End::Server(Arc::new(Halves { read, write })))
+    Ok(End::server_of(
+        options.create(address(&create.place, suffix))?,
+    ))
 }
 
 fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
@@ -119,31 +119,52 @@ fn open(open: &Open, suffix: &str) -> Result<End, Failure> {
         Rights::Read => options.write(false),
         Rights::Write => options.read(false),
         Rights::None => options.read(false).write(false),
-        Rights::Mask(_) => return Err(Failure::Inexpressible),
+        Rights::Mask(bits) => options.access(bits),
     };
-    let client = options.open(address(&open.place, suffix))?;
-    let (read, write) = client.into_split();
-    Ok(End::Client(Arc::new(Halves { read, write })))
+    Ok(End::client_of(options.open(address(&open.place, suffix))?))
 }
 
 async fn without_end(operation: &Operation, suffix: &str) -> Result<Outcome, Failure> {
-    let Operation::Call {
-        place,
-        data,
-        size,
-        timeout,
-    } = operation
-    else {
-        return Err(Failure::Inexpressible);
-    };
-    let timeout = match timeout {
-        WaitTimeout::Default => return Err(Failure::Inexpressible),
-        WaitTimeout::Forever => Duration::MAX,
-        WaitTimeout::After(time) => *time,
-    };
-    let mut reply = vec![0; *size];
-    let read = call(address(place, suffix), data, &mut reply, timeout).await?;
-    Ok(outcome(reply, read))
+    match operation {
+        Operation::Wait { place, timeout } => {
+            wait(address(place, suffix), wait_time(*timeout)).await?;
+            Ok(Outcome::Done)
+        }
+        Operation::Call {
+            place,
+            data,
+            size,
+            timeout,
+        } => {
+            let mut reply = vec![0; *size];
+            let address = address(place, suffix);
+            let read = call(address, data, &mut reply, wait_time(*timeout)).await?;
+            Ok(outcome(reply, read))
+        }
+        Operation::Create(_)
+        | Operation::CreatePipe { .. }
+        | Operation::Open(_)
+        | Operation::Clone { .. }
+        | Operation::Connect { .. }
+        | Operation::Disconnect
+        | Operation::Close
+        | Operation::Write { .. }
+        | Operation::Read { .. }
+        | Operation::Peek { .. }
+        | Operation::Flush { .. }
+        | Operation::Transact { .. }
+        | Operation::SetMode(_)
+        | Operation::Info
+        | Operation::LocalInfo
+        | Operation::Granted
+        | Operation::Name
+        | Operation::CancelIo
+        | Operation::ClientSession
+        | Operation::ServerSession
+        | Operation::ClientProcess
+        | Operation::ServerProcess
+        | Operation::Kill => Err(Failure::Inexpressible),
+    }
 }
 
 /// Does the same at either kind of end.
@@ -157,9 +178,21 @@ macro_rules! either {
 }
 
 impl End {
-    /// What tells the end from others as long as it is there.
-    pub(super) fn address(&self) -> usize {
-        either!(self, halves => Arc::as_ptr(halves).addr())
+    fn server_of(server: NamedPipeServer) -> Self {
+        let (read, write) = server.into_split();
+        Self::Server(Arc::new(Halves { read, write }))
+    }
+
+    fn client_of(client: NamedPipeClient) -> Self {
+        let (read, write) = client.into_split();
+        Self::Client(Arc::new(Halves { read, write }))
+    }
+
+    fn try_clone(&self) -> Result<Self, Failure> {
+        Ok(match self {
+            Self::Server(halves) => Self::server_of(halves.read.as_ref().try_clone()?),
+            Self::Client(halves) => Self::client_of(halves.read.as_ref().try_clone()?),
+        })
     }
 
     /// Lets the client go, if there is one.
@@ -170,10 +203,9 @@ impl End {
         }
     }
 
-    async fn perform(self, operation: &Operation) -> Result<Outcome, Failure> {
+    async fn perform(self, operation: &Operation, suffix: &str) -> Result<Outcome, Failure> {
         match operation {
-            // Its task has dropped the futures.
-            Operation::CancelIo => {}
+            Operation::CancelIo => either!(self, halves => halves.read.as_ref().cancel_io())?,
             Operation::Close => drop(self),
             Operation::Connect { within } => return limited(*within, self.connect()).await,
             Operation::Disconnect => self.server()?.disconnect()?,
@@ -199,15 +231,28 @@ impl End {
                 either!(self, halves => halves.write.as_ref().set_read_mode(mode))?;
             }
             Operation::Info => return self.tell(),
+            Operation::LocalInfo => {
+                let info = either!(self, halves => halves.read.as_ref().local_info())?;
+                return Ok(local(&info));
+            }
+            Operation::Granted => {
+                let access = either!(self, halves => halves.read.as_ref().granted_access());
+                let facts = Facts::default().with("access", format!("0x{access:08X}"));
+                return Ok(Outcome::Told { data: None, facts });
+            }
+            Operation::Name => {
+                let name = match &self {
+                    Self::Server(halves) => halves.read.as_ref().name().as_str(),
+                    Self::Client(halves) => halves.read.as_ref().name(),
+                };
+                return Ok(named(name, suffix));
+            }
             Operation::Create(_)
             | Operation::CreatePipe { .. }
             | Operation::Open(_)
             | Operation::Clone { .. }
             | Operation::Call { .. }
             | Operation::Wait { .. }
-            | Operation::LocalInfo
-            | Operation::Granted
-            | Operation::Name
             | Operation::ClientSession
             | Operation::ServerSession
             | Operation::ClientProcess
@@ -227,22 +272,8 @@ impl End {
     /// In Rust it is no error that the client has come already; here it is told apart again.
     async fn connect(&self) -> Result<Outcome, Failure> {
         let server = self.server()?;
-        // A peek needs a client, whatever there is to see.
-        let peeked = server.peek(&mut []).await;
-        let mut connect = pin!(server.connect());
-        let mut waits = false;
-        let connected = poll_fn(|cx| {
-            let connected = connect.as_mut().poll(cx);
-            waits |= connected.is_pending();
-            connected
-        });
-        connected.await?;
-        let came = match peeked {
-            Ok(_) => true,
-            // An end that cannot read: if there is a client, nothing has to be waited for.
-            Err(error) if error.win32() == Some(Error::ACCESS_DENIED) => !waits,
-            Err(_) => false,
-        };
+        let came = server.client_process_id().is_ok();
+        server.connect().await?;
         Ok(match came {
             true => Outcome::Failed(Error::PIPE_CONNECTED),
             false => Outcome::Done,
@@ -293,16 +324,42 @@ impl End {
 
     fn tell(&self) -> Result<Outcome, Failure> {
         let info = self.info()?;
-        let read_mode = either!(self, halves => halves.read.as_ref().read_mode());
+        let state = either!(self, halves => halves.read.as_ref().handle_state())?;
         let facts = Facts::default()
             .with("end", which(info.end))
             .with("type", mode(info.mode))
             .with("in", info.in_buffer_size)
             .with("out", info.out_buffer_size)
             .with("max", info.max_instances)
-            .with("read", mode(read_mode));
+            .with("read", mode(state.read_mode))
+            .with("wait", waits(state.wait_mode))
+            .with("instances", state.instances);
         Ok(Outcome::Told { data: None, facts })
     }
+
+    fn client_session(&self) -> Result<u32, Failure> {
+        Ok(either!(self, halves => halves.read.as_ref().client_session_id())?)
+    }
+
+    fn server_session(&self) -> Result<u32, Failure> {
+        Ok(either!(self, halves => halves.read.as_ref().server_session_id())?)
+    }
+
+    fn client_process(&self) -> Result<u32, Failure> {
+        Ok(either!(self, halves => halves.read.as_ref().client_process_id())?)
+    }
+
+    fn server_process(&self) -> Result<u32, Failure> {
+        Ok(either!(self, halves => halves.read.as_ref().server_process_id())?)
+    }
+}
+
+fn session(result: Result<u32, Failure>) -> Answer {
+    result.map_or_else(Failure::into_answer, Answer::Session)
+}
+
+fn process(result: Result<u32, Failure>) -> Answer {
+    result.map_or_else(Failure::into_answer, Answer::Process)
 }
 
 /// The time limit of an operation is its caller's.

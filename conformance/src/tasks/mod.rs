@@ -1,8 +1,8 @@
 //! The steps as tasks of a runtime, through `ntpipe::tokio`.
 //!
-//! Each operation is a task. An operation is cancelled by dropping its future, and all that go on
-//! at an end by dropping theirs; that they came to nothing is not their word but that of who
-//! dropped them.
+//! Each operation is a task. An operation is cancelled by dropping its future; that it came to
+//! nothing is not its word but that of who dropped it. All that go on at an end are cancelled by
+//! `cancel_io`.
 //!
 //! On a byte pipe a write goes on until all its bytes are accepted, as `write_all` does.
 

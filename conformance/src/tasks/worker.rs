@@ -32,8 +32,6 @@ struct Task {
     progress: Progress,
     /// What drops its future.
     handle: AbortHandle,
-    /// The end that it is at.
-    end: Option<usize>,
 }
 
 /// The ends that this process holds.
@@ -103,18 +101,6 @@ impl Worker {
             (_, end) => Ok(end),
         }
     }
-
-    /// Drops the futures of all operations at an end.
-    fn cancel_all(&mut self, end: &End) -> Outcome {
-        let mut cancelled = Outcome::Failed(Error::NOT_FOUND);
-        let tasks = self.operations.values_mut();
-        for task in tasks.filter(|task| task.end == Some(end.address())) {
-            if task.cancel() == Outcome::Done {
-                cancelled = Outcome::Done;
-            }
-        }
-        cancelled
-    }
 }
 
 impl Hands for Worker {
@@ -126,11 +112,6 @@ impl Hands for Worker {
             return Err(format!("`{step}` begins nothing"));
         };
         let end = self.end(&actor, &operation)?;
-        let address = end.as_ref().map(End::address);
-        let cancelled = match (&end, &operation) {
-            (Some(end), Operation::CancelIo) => Some(self.cancel_all(end)),
-            _ => None,
-        };
         let (sender, receiver) = mpsc::channel();
         let (ends, suffix) = (self.ends.clone(), self.suffix.clone());
         let task = self.runtime.spawn(async move {
@@ -139,14 +120,9 @@ impl Hands for Worker {
             // The driver may have lost interest.
             let _ = sender.send(answer);
         });
-        let progress = match cancelled {
-            Some(outcome) => Progress::Finished(Answer::Outcome(outcome)),
-            None => Progress::UnderWay(receiver),
-        };
         let task = Task {
-            progress,
+            progress: Progress::UnderWay(receiver),
             handle: task.abort_handle(),
-            end: address,
         };
         self.operations.insert(number, task);
         Ok(Answer::Begun)

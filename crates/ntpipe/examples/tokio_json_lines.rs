@@ -20,7 +20,7 @@ pub(crate) async fn main() -> io::Result<()> {
     for numbers in [vec![1, 2, 3], vec![], vec![40, 2]] {
         let request = json!({ "sum": numbers });
         let mut reply = [0; 1024];
-        let time = Duration::from_secs(1);
+        let time = Some(Duration::from_secs(1));
         let read = call(PIPE, request.to_string().as_bytes(), &mut reply, time).await?;
         let reply: Value = serde_json::from_slice(reply.get(..read.len).unwrap_or_default())?;
         assert_eq!(reply.get("is"), Some(&json!(numbers.iter().sum::<u64>())));

@@ -9,9 +9,12 @@
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ntpipe::tokio::{ClientOptions, NamedPipeServer, ServerOptions};
+use ntpipe::IoErrorExt;
+use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
@@ -133,7 +136,7 @@ fn tasks_that_sleep_learn_of_a_death() {
                 let reading = server.read_message(&mut buf);
                 let writing = server.write_message(b"x");
                 let (read, written) = tokio::join!(reading, writing);
-                let code = |error: std::io::Error| ntpipe::IoErrorExt::win32_code(&error);
+                let code = |error: std::io::Error| error.win32_code();
                 assert_eq!(read.err().and_then(code), Some(109));
                 assert_eq!(written.err().and_then(code), Some(232));
             });
@@ -169,7 +172,7 @@ fn a_peer_that_rings_all_the_time_keeps_nobody_from_running() {
                     say("others run");
                 };
                 let (read, ()) = tokio::join!(server.read_message(&mut buf), others);
-                let code = |error: std::io::Error| ntpipe::IoErrorExt::win32_code(&error);
+                let code = |error: std::io::Error| error.win32_code();
                 assert_eq!(read.err().and_then(code), Some(109));
             });
         })
@@ -193,6 +196,80 @@ fn a_peer_that_rings_all_the_time_keeps_nobody_from_running() {
             server.expect("sleeping");
             server.expect("others run");
             client.say("enough");
+            client.finish();
+            server.finish();
+        });
+}
+
+#[test]
+fn a_peek_does_not_wait_for_a_client_s_memory() {
+    Scenario::alone(this_test!(), || {
+        run(async {
+            let server = ServerOptions::new().create(PIPE).unwrap();
+            let client = Raw::connect();
+            let (opened, _peer) = client.open();
+            let mut buf = [0; 4];
+            for _ in 0..2 {
+                let peek = pin!(server.peek(&mut buf));
+                match peek.poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(peek) => assert_eq!(peek.unwrap(), PeekInfo::default()),
+                    Poll::Pending => panic!("it waits"),
+                }
+            }
+            // Nor do the other calls that only look.
+            assert_eq!(server.local_info().unwrap().read_data_available, 0);
+            assert_eq!(server.instances().unwrap(), 1);
+            assert_eq!(
+                server.client_process_id().unwrap(),
+                std::process::id(),
+                "the kernel knows it"
+            );
+            // Those that wait for it are cancelled like others.
+            let mut byte = [0];
+            let mut read = pin!(server.read_message(&mut byte));
+            let pending = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(pending.is_pending());
+            server.cancel_io().unwrap();
+            assert_eq!(read.await.unwrap_err().win32_code(), Some(995));
+            let memory = raw::Memory::new(opened.inbound_ring);
+            client
+                .send(&raw::attach_request(), &[memory.file.as_fd()])
+                .unwrap();
+            server.connect().await.unwrap();
+            assert_eq!(server.peek(&mut buf).await.unwrap(), PeekInfo::default());
+        });
+    });
+}
+
+#[test]
+fn ends_know_each_other_s_process() {
+    Scenario::new(this_test!())
+        .role("server", || {
+            run(async {
+                let server = server().await;
+                say(server.client_process_id().unwrap());
+                say(server.server_process_id().unwrap());
+                hear();
+            });
+        })
+        .role("client", || {
+            run(async {
+                let client = ClientOptions::new().open(PIPE).unwrap();
+                say(client.client_process_id().unwrap());
+                say(client.server_process_id().unwrap());
+                hear();
+            });
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            let mut client = stage.start("client");
+            let (client_id, server_id) = (client.id().to_string(), server.id().to_string());
+            for end in [&mut server, &mut client] {
+                end.expect(&client_id);
+                end.expect(&server_id);
+                end.say("enough");
+            }
             client.finish();
             server.finish();
         });

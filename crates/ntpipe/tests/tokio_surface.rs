@@ -1,4 +1,5 @@
 //! Everything public that `tokio::net::windows::named_pipe` has, as tokio 1.54 declares it.
+//! Behind that, what is there on Linux alone.
 //!
 //! On a Windows target the same list is compared with tokio's own types (`ci/windows.sh`): a program
 //! for the one compiles with the other.
@@ -136,4 +137,89 @@ fn the_defaults_are_tokio_s() {
     assert_eq!(info.max_instances, 255);
     assert_eq!((info.in_buffer_size, info.out_buffer_size), (65536, 65536));
     assert_eq!(server.as_handle().as_raw_handle(), server.as_raw_handle());
+}
+
+/// What the ends for tasks have beyond tokio's, on Linux alone.
+#[cfg(not(windows))]
+mod beyond {
+    use std::time::Duration;
+
+    use futures_core::Stream;
+    use ntpipe::PipeName;
+    use ntpipe::tokio::{
+        HandleState, Incoming, Listener, LocalInfo, OwnedReadHalf, OwnedWriteHalf, PeekInfo,
+        ReadInfo, WaitMode, call, wait,
+    };
+
+    use super::*;
+
+    macro_rules! ends {
+        ($($end:ident $blocking:ty;)*) => {$(
+            const _: fn(&$end) -> io::Result<u32> = $end::instances;
+            const _: fn(&$end) -> io::Result<HandleState> = $end::handle_state;
+            const _: fn(&$end) -> io::Result<LocalInfo> = $end::local_info;
+            const _: [fn(&$end) -> io::Result<u32>; 4] = [
+                $end::client_process_id,
+                $end::server_process_id,
+                $end::client_session_id,
+                $end::server_session_id,
+            ];
+            const _: fn(&$end) -> u32 = $end::granted_access;
+            const _: fn(&$end) -> PipeMode = $end::read_mode;
+            const _: fn(&$end, PipeMode) -> io::Result<()> = $end::set_read_mode;
+            const _: fn(&$end) -> WaitMode = $end::wait_mode;
+            const _: fn(&$end) -> io::Result<$end> = $end::try_clone;
+            const _: fn(&$end) -> io::Result<()> = $end::cancel_io;
+            const _: fn($end) -> $blocking = $end::into_blocking;
+            const _: fn($blocking) -> io::Result<$end> = $end::from_blocking;
+            const _: fn($end) -> (OwnedReadHalf<$end>, OwnedWriteHalf<$end>) = $end::into_split;
+            type Reunited = Result<$end, (OwnedReadHalf<$end>, OwnedWriteHalf<$end>)>;
+            const _: fn(OwnedReadHalf<$end>, OwnedWriteHalf<$end>) -> Reunited =
+                OwnedReadHalf::<$end>::reunite;
+            const _: fn(&$end, &mut [u8]) = |end, buf| {
+                sends::<ReadInfo>(end.read_message(buf));
+                sends::<usize>(end.write_message(buf));
+                sends::<PeekInfo>(end.peek(buf));
+                sends::<ReadInfo>(end.transact(&[], buf));
+                sends::<()>(end.flush_until_read());
+                sends::<()>(end.close_write());
+            };
+            const _: fn(&OwnedReadHalf<$end>, &OwnedWriteHalf<$end>) = |from, to| {
+                sends::<ReadInfo>(from.read_message(&mut []));
+                sends::<usize>(to.write_message(&[]));
+                sends::<()>(to.close_write());
+                let _: (&$end, &$end) = (from.as_ref(), to.as_ref());
+            };
+        )*};
+    }
+    const _: () = {
+        ends! { NamedPipeServer ntpipe::NamedPipeServer; }
+    };
+    const _: () = {
+        ends! { NamedPipeClient ntpipe::NamedPipeClient; }
+    };
+    const _: fn(&NamedPipeServer) -> &PipeName = NamedPipeServer::name;
+    const _: fn(&NamedPipeClient) -> &str = NamedPipeClient::name;
+
+    const _: fn(&mut ServerOptions, PipeMode) -> &mut ServerOptions = ServerOptions::read_mode;
+    const _: fn(&mut ServerOptions, Duration) -> &mut ServerOptions =
+        ServerOptions::default_timeout;
+    const _: fn(&mut ClientOptions, u32) -> &mut ClientOptions = ClientOptions::access;
+    const _: fn(&ClientOptions, &'static str, Option<Duration>) = |options, name, time| {
+        sends::<NamedPipeClient>(options.open_wait(name, Duration::MAX));
+        sends::<()>(wait(name, time));
+        sends::<ReadInfo>(call(name, &[], &mut [], time));
+    };
+
+    const _: fn(&'static str, &ServerOptions) -> io::Result<Listener> = Listener::bind;
+    const _: fn(&Listener) -> &PipeName = Listener::name;
+    const _: fn(&Listener) = Listener::close;
+    const _: fn(&Listener, &mut Context<'_>) -> Poll<Created> = Listener::poll_accept;
+    const _: fn(&Listener) -> Incoming<'_> = Listener::incoming;
+    const _: fn(&Listener) = |listener| sends::<NamedPipeServer>(listener.accept());
+    const _: fn() = || {
+        fn is_stream<T: Stream<Item = Created> + Send + Sync + Unpin + Debug>() {}
+        is_stream::<Listener>();
+        is_stream::<Incoming<'static>>();
+    };
 }

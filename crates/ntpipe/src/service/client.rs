@@ -537,6 +537,13 @@ fn waited(reply: Reply) -> Result<(), Error> {
     }
 }
 
+/// How long a client waits that does not say it; `None` is for ever.
+#[cfg(feature = "tokio")]
+pub(crate) fn wait_time(name: &PipeName) -> io::Result<Option<Duration>> {
+    let (info, _) = ask_about(&Namespace::open()?, name)?;
+    Ok(WaitTimeout::Default.duration(info.pipe.default_timeout))
+}
+
 /// A question that has been asked, for who waits for its answer without a thread.
 #[cfg(feature = "tokio")]
 pub(crate) struct Question(Control);

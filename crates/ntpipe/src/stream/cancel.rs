@@ -1,6 +1,6 @@
 //! Ending calls that wait at an end, and waiting for a client that is on its way.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
@@ -21,7 +21,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(5);
 
 impl PipeStream {
-    /// `CancelIoEx` for all calls of this process that wait at this end; whether there was one.
+    /// `CancelIoEx` for all calls of this process that wait at this end, those of tasks too; whether
+    /// there was one.
     pub(crate) fn cancel_calls(&self) -> Result<bool, Error> {
         self.check_process()?;
         let mut write = lock(&self.write);
@@ -31,12 +32,20 @@ impl PipeStream {
             self.read.cancel(&mut read, None),
             read.arriving.cancel_all(),
         ];
-        if let Slot::Linked(link) = &read.link {
+        let link = match &read.link {
+            Slot::Linked(link) => Some(Arc::clone(link)),
+            Slot::Arriving | Slot::Absent(_) | Slot::Kernel(_) => None,
+        };
+        drop((read, write));
+        if let Some(link) = link {
             link.wake_own();
         }
-        drop((read, write));
         self.arrived.iter().for_each(Condition::notify_all);
-        Ok(found.contains(&true))
+        #[cfg(feature = "tokio")]
+        let tasks = self.cancel_tasks();
+        #[cfg(not(feature = "tokio"))]
+        let tasks = false;
+        Ok(found.contains(&true) || tasks)
     }
 
     /// The side of this end that reads, once a client that is on its way has arrived.

@@ -21,6 +21,8 @@ use crate::ring::{Link, Pace, Peer};
 use crate::sys::fork;
 
 mod arrival;
+#[cfg(feature = "tokio")]
+mod calls;
 mod cancel;
 mod kernel;
 mod local;
@@ -36,6 +38,8 @@ mod waiters;
 mod writing;
 
 pub(crate) use arrival::Visitor;
+#[cfg(feature = "tokio")]
+pub(crate) use calls::{Call, Calls};
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
@@ -81,6 +85,8 @@ pub struct PipeStream {
     /// The client that was last on its way.
     visitor: Mutex<Option<Weak<dyn Visitor>>>,
     tasks: Arc<Tasks>,
+    #[cfg(feature = "tokio")]
+    calls: Calls,
 }
 
 #[derive(Debug)]
@@ -162,6 +168,8 @@ impl PipeStream {
             arrived: Default::default(),
             visitor: Mutex::default(),
             tasks: Arc::default(),
+            #[cfg(feature = "tokio")]
+            calls: Calls::default(),
         }
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Peek, Read, Reading};
+use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading};
 use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
@@ -280,18 +280,6 @@ impl PipeStream {
         }
     }
 
-    /// `PeekNamedPipe`; pending while a client is on its way.
-    pub(crate) fn poll_peek(&self, dst: &mut [u8]) -> Result<Poll<Peek>, Error> {
-        self.check_process()?;
-        self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read.side);
-        if matches!(side.link, Slot::Arriving) {
-            return Ok(Poll::Pending);
-        }
-        let link = self.linked(&side.link, Operation::Peek)?;
-        Ok(Poll::Ready(self.peek_linked(&mut side, &link, dst)?))
-    }
-
     /// Begins to wait until the peer has read everything written so far; `None` if it need not.
     pub(crate) fn begin_flush(&self) -> Result<Poll<Option<FlushOf>>, Error> {
         self.check_process()?;
@@ -348,13 +336,8 @@ impl PipeStream {
         }
     }
 
-    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11). So
-    /// many reads of tasks wait.
-    pub(crate) fn poll_request(
-        &self,
-        request: &[u8],
-        reads: usize,
-    ) -> Result<Poll<(Turn, Written)>, Error> {
+    /// Begins a transaction: writes the request and takes a turn for the reply (observed 11).
+    pub(crate) fn poll_request(&self, request: &[u8]) -> Result<Poll<(Turn, Written)>, Error> {
         self.check_process()?;
         self.check_access(Access::READ_DATA | Access::WRITE_DATA)?;
         if matches!(lock(&self.read.side).link, Slot::Arriving) {
@@ -369,7 +352,7 @@ impl PipeStream {
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        let is_read = reads > 0 || !read.turns.is_empty() || read.transacts;
+        let is_read = self.calls().reads() > 0 || !read.turns.is_empty() || read.transacts;
         if !is_empty || !read.stash.is_empty() || is_read {
             return Err(Error::PIPE_BUSY);
         }

@@ -189,12 +189,7 @@ impl PipeStream {
         self.peek_linked(&mut side, &link, dst)
     }
 
-    pub(super) fn peek_linked(
-        &self,
-        side: &mut ReadSide,
-        link: &Link,
-        dst: &mut [u8],
-    ) -> Result<Peek, Error> {
+    fn peek_linked(&self, side: &mut ReadSide, link: &Link, dst: &mut [u8]) -> Result<Peek, Error> {
         let peer = link.peer();
         match peer {
             Peer::Disconnected => return Err(self.refused(Operation::Peek, EndState::Disconnected)),

@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use bytes::BufMut;
-use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitTimeout};
+use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitMode, WaitTimeout};
 
 use super::end::{End, Slot};
 use super::listener::until;
 use super::operations::cause_of;
+use super::queries::queries;
 use super::surface::surface;
-use crate::options::{PipeInfo, PipeMode};
+use crate::options::{HandleState, LocalInfo, PipeInfo, PipeMode};
 use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
+use crate::service::client::wait_time;
 use crate::service::waiting::Waiting;
 use crate::stream::Cause;
 
@@ -31,6 +33,15 @@ pub struct NamedPipeClient {
 }
 
 surface!(NamedPipeClient, crate::NamedPipeClient);
+queries!(NamedPipeClient);
+
+impl NamedPipeClient {
+    /// The pipe's name, as its creator spelled it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.end.pipe.name()
+    }
+}
 
 impl fmt::Debug for NamedPipeClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +80,15 @@ impl ClientOptions {
     /// Whether to write.
     pub fn write(&mut self, allowed: bool) -> &mut Self {
         self.options.write(allowed);
+        self
+    }
+
+    /// The rights to ask for, as `CreateFile`'s `dwDesiredAccess`; [`read`](Self::read) and
+    /// [`write`](Self::write) say nothing then. Tokio has no such option; see the blocking
+    /// [`access`](crate::ClientOptions::access).
+    #[doc(alias = "dwDesiredAccess")]
+    pub fn access(&mut self, rights: u32) -> &mut Self {
+        self.options.access(rights);
         self
     }
 
@@ -124,14 +144,52 @@ impl ClientOptions {
                 done => return done,
             }
             // What a wait finds is not reserved: another client may be faster (reference 1.5).
-            wait(&name, deadline, &mut vain).await?;
+            await_instance(&name, deadline, &mut vain).await?;
         }
     }
 }
 
+/// Waits until an instance of the pipe listens, for at most `timeout`; `None` stands for the pipe's
+/// default timeout, and [`Duration::MAX`] for ever. Other tasks run meanwhile.
+///
+/// It reserves nothing: the open that follows may still find all instances busy (reference 1.5).
+/// [`ClientOptions::open_wait`] does both.
+///
+/// # Cancel safety
+/// It changes nothing.
+///
+/// # Errors
+/// Those of the blocking [`wait`](crate::wait), but 995.
+#[doc(alias = "WaitNamedPipe")]
+pub async fn wait(addr: impl AsRef<OsStr>, timeout: Option<Duration>) -> io::Result<()> {
+    let name = PipeName::from_os_str(addr.as_ref())?;
+    let deadline = deadline_of(&name, timeout)?;
+    let mut vain = 0;
+    while await_instance(&name, deadline, &mut vain).await? == Ended::InVain {
+        // The time goes on while owners change.
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            return Err(Error::SEM_TIMEOUT.into());
+        }
+    }
+    Ok(())
+}
+
+/// When a wait is over, if ever; only the owner of the name knows its default.
+fn deadline_of(name: &PipeName, timeout: Option<Duration>) -> io::Result<Option<Instant>> {
+    let time = match timeout {
+        None => wait_time(name)?,
+        Some(time) => Some(time),
+    };
+    Ok(time.and_then(|time| Instant::now().checked_add(time)))
+}
+
 /// Waits until it is worth trying to open the pipe: an instance listens, or another process goes on
 /// with the name.
-async fn wait(name: &PipeName, deadline: Option<Instant>, vain: &mut u32) -> io::Result<Ended> {
+async fn await_instance(
+    name: &PipeName,
+    deadline: Option<Instant>,
+    vain: &mut u32,
+) -> io::Result<Ended> {
     let timeout = deadline.map_or(WaitTimeout::Forever, |at| {
         WaitTimeout::After(at.saturating_duration_since(Instant::now()))
     });
@@ -160,8 +218,8 @@ const MAX_VAIN: u32 = 1000;
 /// Opens a message pipe, has one transaction and closes it. If it can't be opened, it waits once for
 /// an instance and tries again, whatever the reason was (reference 1.12).
 ///
-/// `timeout` is for the instance, not for the reply. The rest of a reply that is longer than `reply`
-/// is lost.
+/// `timeout` is for the instance, not for the reply, as in [`wait`]. The rest of a reply that is
+/// longer than `reply` is lost.
 ///
 /// # Cancel safety
 /// If it is given up the server may have got the request.
@@ -175,15 +233,21 @@ pub async fn call(
     addr: impl AsRef<OsStr>,
     request: &[u8],
     reply: &mut [u8],
-    timeout: Duration,
+    timeout: Option<Duration>,
 ) -> io::Result<ReadInfo> {
     ::tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
     let name = PipeName::from_os_str(addr.as_ref())?;
-    let deadline = Instant::now().checked_add(timeout);
+    let mut deadline = None;
     let (mut ended, mut vain) = (Ended::InVain, 0);
     let client = loop {
         match ClientOptions::new().open(&addr) {
-            Err(_) if ended == Ended::InVain => ended = wait(&name, deadline, &mut vain).await?,
+            Err(_) if ended == Ended::InVain => {
+                let at = match deadline {
+                    Some(at) => at,
+                    None => *deadline.insert(deadline_of(&name, timeout)?),
+                };
+                ended = await_instance(&name, at, &mut vain).await?;
+            }
             opened => break opened?,
         }
     };

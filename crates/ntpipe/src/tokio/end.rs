@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -16,7 +16,7 @@ use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
 use crate::pipe::ReadInfo;
 use crate::ring::{Link, Peer, Wait};
-use crate::stream::{Cause, PipeStream, Sight, Ticket, Written, lock};
+use crate::stream::{Call, Cause, PipeStream, Sight, Ticket, Written, lock};
 
 /// What holds an end open.
 pub(super) trait Holder: Deref<Target = PipeStream> + Send + Sync + 'static {}
@@ -30,8 +30,6 @@ pub(super) struct End<H: Holder> {
     doorbell: Doorbell,
     reading: Patience,
     writing: Patience,
-    /// The reads of messages that wait.
-    pub(super) reads: Waits,
     /// The waits of the methods that poll: `AsyncRead`, `AsyncWrite` and the readiness.
     slots: [Mutex<Waiter>; 4],
     /// What was to be seen when an operation of the user's found nothing.
@@ -46,6 +44,10 @@ pub(super) struct End<H: Holder> {
 #[derive(Debug, Default)]
 pub(super) struct Waiter {
     ticket: Option<Ticket>,
+    /// What can be cancelled.
+    call: Option<Call>,
+    /// It is no call any more, so that nobody cancels it.
+    has_returned: bool,
     is_waiting: bool,
     looking: Looking,
 }
@@ -67,7 +69,7 @@ impl Place<'_> {
 
 /// What came of looking before going to sleep.
 enum Look<T> {
-    Found(T),
+    Found(io::Result<T>),
     /// It is worth another look, after others have run.
     Again,
     InVain,
@@ -78,13 +80,6 @@ struct Waiting<'a, H: Holder> {
     end: &'a End<H>,
     waiter: Waiter,
 }
-
-/// How many operations of one kind wait: a transaction must know (reference 1.11-2).
-#[derive(Debug, Default)]
-pub(super) struct Waits(AtomicUsize);
-
-/// One of them, until it is dropped.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
 
 #[derive(Debug, Default)]
 struct Blocked {
@@ -110,7 +105,6 @@ impl<H: Holder> End<H> {
             pipe,
             reading: Patience::default(),
             writing: Patience::default(),
-            reads: Waits::default(),
             slots: Default::default(),
             blocked_reading: Blocked::default(),
             blocked_writing: Blocked::default(),
@@ -124,16 +118,23 @@ impl<H: Holder> End<H> {
         self.doorbell.forget();
     }
 
-    /// Waits until `attempt` is ready. Giving up the wait changes nothing but what `attempt` did.
+    /// Waits until `attempt` is ready. Giving up the wait changes nothing but what `attempt` did; so
+    /// does cancelling it, which is `ERROR_OPERATION_ABORTED` (995).
     pub(super) async fn wait<T>(
         &self,
         cause: Cause,
+        attempt: impl FnMut() -> Poll<T>,
+    ) -> io::Result<T> {
+        self.wait_as(Waiter::default(), cause, attempt).await
+    }
+
+    async fn wait_as<T>(
+        &self,
+        waiter: Waiter,
+        cause: Cause,
         mut attempt: impl FnMut() -> Poll<T>,
     ) -> io::Result<T> {
-        let mut waiting = Waiting {
-            end: self,
-            waiter: Waiter::default(),
-        };
+        let mut waiting = Waiting { end: self, waiter };
         let mut poll = |cx: &mut Context<'_>| {
             let place = Place::Own(&mut waiting.waiter);
             self.poll(cx, place, cause, &mut attempt)
@@ -169,7 +170,7 @@ impl<H: Holder> End<H> {
         let budget = ready!(coop::poll_proceed(cx));
         let looked = place.with(|waiter| self.look(waiter, cause, &mut attempt));
         let looked = match looked {
-            Look::Found(done) => Poll::Ready(Ok(done)),
+            Look::Found(done) => Poll::Ready(done),
             Look::Again => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -191,10 +192,16 @@ impl<H: Holder> End<H> {
         cause: Cause,
         attempt: &mut impl FnMut() -> Poll<T>,
     ) -> Look<T> {
+        if let Err(error) = self.check_call(waiter) {
+            return Look::Found(Err(error));
+        }
         if let Poll::Ready(done) = attempt() {
             self.patience(cause).found(&mut waiter.looking);
             self.leave(waiter);
-            return Look::Found(done);
+            return Look::Found(Ok(done));
+        }
+        if !waiter.has_returned && waiter.call.is_none() {
+            waiter.call = Some(self.pipe.calls().enter());
         }
         if cause != Cause::Client && self.patience(cause).goes_on(&mut waiter.looking) {
             return Look::Again;
@@ -223,6 +230,8 @@ impl<H: Holder> End<H> {
                 link.arm(*wait);
             }
         }
+        // From here on who cancels it wakes it.
+        self.check_call(waiter)?;
         let looked = attempt();
         if looked.is_ready() {
             self.leave(waiter);
@@ -238,8 +247,23 @@ impl<H: Holder> End<H> {
         }
     }
 
+    /// `ERROR_OPERATION_ABORTED` (995) if the call was cancelled: it is over then.
+    fn check_call(&self, waiter: &mut Waiter) -> io::Result<()> {
+        match waiter.call {
+            Some(call) if self.pipe.calls().is_cancelled(call) => {
+                self.leave(waiter);
+                waiter.looking = Looking::default();
+                Err(Error::OPERATION_ABORTED.into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The wait is over, or given up.
     fn leave(&self, waiter: &mut Waiter) {
+        if let Some(call) = waiter.call.take() {
+            self.pipe.calls().leave(call);
+        }
         if !std::mem::take(&mut waiter.is_waiting) {
             return;
         }
@@ -386,23 +410,6 @@ impl<H: Holder> End<H> {
     }
 }
 
-impl Waits {
-    pub(super) fn enter(&self) -> Counted<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(&self.0)
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Blocked {
     fn set(&self, sight: Sight) {
         *lock(&self.sight) = Some(sight);
@@ -456,7 +463,11 @@ struct Rest<H: Holder> {
 impl<H: Holder> Rest<H> {
     async fn finish(mut self) {
         let attempt = || self.end.pipe.poll_resume(&self.link, self.id, &self.src);
-        if let Ok(result) = self.end.wait(Cause::Room, attempt).await {
+        let waiter = Waiter {
+            has_returned: true,
+            ..Waiter::default()
+        };
+        if let Ok(result) = self.end.wait_as(waiter, Cause::Room, attempt).await {
             self.is_over = true;
             if let Err(error) = result {
                 // The next write of this end says so too.

@@ -23,7 +23,9 @@
 //! Beyond tokio there are a [`Listener`] that juggles the instances, an
 //! [`open_wait`](ClientOptions::open_wait) that waits for one, messages with
 //! [`read_message`](NamedPipeServer::read_message), [`transact`](NamedPipeClient::transact),
-//! [`call`] and so on, and halves that can be [put together](OwnedReadHalf::reunite) again.
+//! [`call`], [`wait`] and so on, what the blocking ends tell of themselves, further
+//! [handles](NamedPipeServer::try_clone), [`cancel_io`](NamedPipeServer::cancel_io), and halves that
+//! can be [put together](OwnedReadHalf::reunite) again.
 //!
 //! While both sides are at work no call needs the kernel. A task that has to wait arms the doorbell
 //! of its end, a socket that the runtime watches, and the peer rings it once.
@@ -62,13 +64,16 @@ mod halves;
 mod listener;
 mod operations;
 mod patience;
+mod queries;
 mod server;
 mod surface;
 
-pub use client::{ClientOptions, NamedPipeClient, call};
+pub use client::{ClientOptions, NamedPipeClient, call, wait};
 pub use halves::{OwnedReadHalf, OwnedWriteHalf};
 pub use listener::{Incoming, Listener};
 pub use server::{NamedPipeServer, ServerOptions};
 
-pub use crate::options::{PipeEnd, PipeInfo, PipeMode};
+pub use ntpipe_proto::WaitMode;
+
+pub use crate::options::{HandleState, LocalInfo, PipeEnd, PipeInfo, PipeMode};
 pub use crate::pipe::{PeekInfo, ReadInfo};

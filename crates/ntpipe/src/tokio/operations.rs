@@ -21,7 +21,7 @@ impl<H: Holder> End<H> {
         let read = || {
             let read = self.try_read(buf);
             if read.is_pending() {
-                waiting.get_or_insert_with(|| self.reads.enter());
+                waiting.get_or_insert_with(|| self.pipe.calls().enter_read());
             }
             read
         };
@@ -37,7 +37,7 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) async fn peek(&self, buf: &mut [u8]) -> io::Result<PeekInfo> {
-        let peek = || turned(self.pipe.poll_peek(buf));
+        let peek = || Poll::Ready(self.pipe.peek_into(buf));
         Ok(self.wait(Cause::Client, peek).await??)
     }
 
@@ -48,7 +48,7 @@ impl<H: Holder> End<H> {
     ) -> io::Result<ReadInfo> {
         let ask = || {
             self.check_writes()?;
-            turned(self.pipe.poll_request(request, self.reads.count()))
+            turned(self.pipe.poll_request(request))
         };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
         let turn = Transaction { end: self, turn };

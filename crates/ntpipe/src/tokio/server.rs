@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use ::tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use bytes::BufMut;
-use ntpipe_proto::Error;
+use ntpipe_proto::{Error, PipeName, WaitMode};
 
 use super::end::{End, Slot};
 use super::operations::cause_of;
+use super::queries::queries;
 use super::surface::surface;
-use crate::options::{PipeInfo, PipeMode};
+use crate::options::{HandleState, LocalInfo, PipeInfo, PipeMode};
 use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::connecting::Connecting;
@@ -31,6 +32,7 @@ pub struct NamedPipeServer {
 }
 
 surface!(NamedPipeServer, crate::NamedPipeServer);
+queries!(NamedPipeServer);
 
 impl NamedPipeServer {
     /// Waits until a client has opened the pipe; returns at once if one has, also if it has left
@@ -64,6 +66,12 @@ impl NamedPipeServer {
         self.end.forget();
         Ok(())
     }
+
+    /// The pipe's name, as its creator spelled it.
+    #[must_use]
+    pub fn name(&self) -> &PipeName {
+        self.end.pipe.name()
+    }
 }
 
 impl fmt::Debug for NamedPipeServer {
@@ -95,6 +103,15 @@ impl ServerOptions {
     /// The pipe's type and the server end's read mode; the client chooses its own.
     pub fn pipe_mode(&mut self, pipe_mode: PipeMode) -> &mut Self {
         self.options.pipe_mode(pipe_mode);
+        self
+    }
+
+    /// The server end's read mode alone. Tokio has no such option.
+    ///
+    /// [`set_read_mode`](NamedPipeServer::set_read_mode) can't do this for an end that only reads
+    /// (observed 1.41).
+    pub fn read_mode(&mut self, mode: PipeMode) -> &mut Self {
+        self.options.read_mode(mode);
         self
     }
 

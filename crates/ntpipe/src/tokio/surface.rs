@@ -21,7 +21,8 @@ macro_rules! surface {
             /// Nothing is lost by giving up: readiness is a look at the pipe, not an event.
             ///
             /// # Errors
-            /// When the runtime is gone.
+            /// When the runtime is gone; `ERROR_OPERATION_ABORTED` (995): it was
+            /// [cancelled](Self::cancel_io).
             pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
                 let ready = || self.end.poll_ready(interest);
                 self.end.wait(cause_of(interest), ready).await
@@ -33,7 +34,7 @@ macro_rules! surface {
             /// As [`ready`](Self::ready).
             ///
             /// # Errors
-            /// When the runtime is gone.
+            /// As [`ready`](Self::ready).
             pub async fn readable(&self) -> io::Result<()> {
                 let readable = || self.end.poll_readable();
                 self.end.wait(Cause::Data, readable).await
@@ -43,7 +44,7 @@ macro_rules! surface {
             /// woken.
             ///
             /// # Errors
-            /// When the runtime is gone.
+            /// As [`ready`](Self::ready).
             pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 let readable = || self.end.poll_readable();
                 self.end.poll_slot(cx, Slot::ReadReady, readable)
@@ -91,7 +92,7 @@ macro_rules! surface {
             /// As [`ready`](Self::ready).
             ///
             /// # Errors
-            /// When the runtime is gone.
+            /// As [`ready`](Self::ready).
             pub async fn writable(&self) -> io::Result<()> {
                 let writable = || self.end.poll_writable();
                 self.end.wait(Cause::Room, writable).await
@@ -101,7 +102,7 @@ macro_rules! surface {
             /// woken.
             ///
             /// # Errors
-            /// When the runtime is gone.
+            /// As [`ready`](Self::ready).
             pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 let writable = || self.end.poll_writable();
                 self.end.poll_slot(cx, Slot::WriteReady, writable)
@@ -150,7 +151,7 @@ macro_rules! surface {
             /// As safe as `f`: it is called, or not called.
             ///
             /// # Errors
-            /// What `f` returns; when the runtime is gone.
+            /// What `f` returns; those of [`ready`](Self::ready).
             pub async fn async_io<R>(
                 &self,
                 interest: Interest,
@@ -180,7 +181,8 @@ macro_rules! surface {
             /// All or nothing: if it is given up before it is ready, nothing was written.
             ///
             /// # Errors
-            /// Those of [`try_write`](Self::try_write) but `WouldBlock`.
+            /// Those of [`try_write`](Self::try_write) but `WouldBlock`; `ERROR_OPERATION_ABORTED`
+            /// (995): it was [cancelled](Self::cancel_io), and nothing was written.
             pub async fn write_message(&self, buf: &[u8]) -> io::Result<usize> {
                 self.end.write_message(buf).await
             }
@@ -202,8 +204,8 @@ macro_rules! surface {
                 self.end.close_write().await
             }
 
-            /// Looks at what can be read without taking it; waits for nothing but a client that is
-            /// just connecting.
+            /// Looks at what can be read without taking it; waits for nothing, also not for the memory
+            /// of a client that is just connecting.
             ///
             /// # Cancel safety
             /// It changes nothing.

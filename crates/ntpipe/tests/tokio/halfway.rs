@@ -75,13 +75,13 @@ in_both_runtimes! {
             let (server, taken) = busy_server(&name);
             let mut reply = [0; 32];
             // In its wait for an instance.
-            assert!(polled(times, call(&name, b"never", &mut reply, PATIENCE)).await.is_none());
+            assert!(polled(times, call(&name, b"never", &mut reply, Some(PATIENCE))).await.is_none());
             drop(taken);
             server.disconnect().unwrap();
             // In its wait for the answer: the request was written, and its end is closed.
             let mut connect = Box::pin(server.connect());
             put_to_sleep(connect.as_mut());
-            assert!(polled(times, call(&name, b"heard", &mut reply, PATIENCE)).await.is_none());
+            assert!(polled(times, call(&name, b"heard", &mut reply, Some(PATIENCE))).await.is_none());
             connect.await.unwrap();
             let mut buf = [0; 32];
             let read = server.read_message(&mut buf).await.unwrap();
@@ -94,7 +94,7 @@ in_both_runtimes! {
                 server.connect().await.unwrap();
                 answer_one(&server).await
             };
-            let (read, heard) = tokio::join!(call(&name, b"again", &mut reply, PATIENCE), both);
+            let (read, heard) = tokio::join!(call(&name, b"again", &mut reply, Some(PATIENCE)), both);
             assert_eq!((&reply[..read.unwrap().len], &heard[..]), (&b"answer"[..], &b"again"[..]));
         }
     }

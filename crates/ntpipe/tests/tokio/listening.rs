@@ -144,13 +144,13 @@ in_both_runtimes! {
 
     async fn a_call_that_cannot_open_waits_once_for_an_instance() {
         let name = name();
-        assert_eq!(code(call(&name, b"", &mut [], PATIENCE).await), 2);
+        assert_eq!(code(call(&name, b"", &mut [], Some(PATIENCE)).await), 2);
         let mut options = ServerOptions::new();
         let _server = options.access_outbound(false).create(&name).unwrap();
         let _client = ClientOptions::new().read(false).open(&name).unwrap();
-        assert_eq!(code(call(&name, b"", &mut [], Duration::from_millis(5)).await), 121);
+        assert_eq!(code(call(&name, b"", &mut [], Some(Duration::from_millis(5))).await), 121);
         let mut reply = [];
-        let mut waits = Box::pin(call(&name, b"", &mut reply, PATIENCE));
+        let mut waits = Box::pin(call(&name, b"", &mut reply, Some(PATIENCE)));
         put_to_sleep(waits.as_mut());
         let _other = options.create(&name).unwrap();
         assert_eq!(code(waits.await), 5);
@@ -167,7 +167,7 @@ in_both_runtimes! {
             server.write_message(b"answer").await.unwrap();
         };
         let mut reply = [0; 20];
-        let (read, ()) = tokio::join!(call(&name, b"question", &mut reply, PATIENCE), serve);
+        let (read, ()) = tokio::join!(call(&name, b"question", &mut reply, Some(PATIENCE)), serve);
         assert_eq!(&reply[..read.unwrap().len], b"answer");
     }
 }

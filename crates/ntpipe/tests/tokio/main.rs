@@ -9,11 +9,14 @@
 mod basics;
 mod behaviours;
 mod cancel;
+mod cancelling;
+mod clones;
 mod closing;
 mod halfway;
 mod handles;
 mod lifetime;
 mod listening;
 mod load;
+mod queries;
 mod support;
 mod wakers;
