@@ -200,8 +200,11 @@ impl Session {
             self.owner.service().forget(*token);
         }
         self.count_stranger(false);
-        let phase = std::mem::replace(&mut *lock(&self.phase), Phase::Over);
-        tell(&phase);
+        let mut at = lock(&self.phase);
+        // Within the lock: who finds the session over hangs up, which the client must not see first.
+        tell(&at);
+        let phase = std::mem::replace(&mut *at, Phase::Over);
+        drop(at);
         socket::hang_up(self.socket.as_fd());
         phase
     }
