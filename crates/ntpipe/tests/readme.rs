@@ -1,10 +1,11 @@
 //! The code in the README is the code of the examples.
 
 const README: &str = include_str!("../../../README.md");
-const EXAMPLES: [(&str, &str); 3] = [
+const EXAMPLES: [(&str, &str); 4] = [
     ("echo_server", include_str!("../examples/echo_server.rs")),
     ("echo_client", include_str!("../examples/echo_client.rs")),
     ("tokio_echo", include_str!("../examples/tokio_echo.rs")),
+    ("tokio_call", include_str!("../examples/tokio_call.rs")),
 ];
 
 /// The code blocks that are marked as Rust.
