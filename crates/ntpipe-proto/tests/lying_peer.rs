@@ -219,6 +219,10 @@ impl Outgoing for Liar {
         self.lie(0, 1000)
     }
 
+    fn lap(&self, _: u64) -> u64 {
+        0
+    }
+
     fn fence(&self) {
         self.called();
     }

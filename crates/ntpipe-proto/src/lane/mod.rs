@@ -69,6 +69,10 @@ pub trait Outgoing {
     fn claim(&self) -> Pos;
     /// How many bytes all waiting reads ask for; 0 when none waits. Unchecked.
     fn asked(&self) -> u64;
+    /// How far this writer may go from the ring's beginning while its reader is behind, before it turns
+    /// back early; it has just written `step` bytes. Another answer changes what is fast, and nothing
+    /// else.
+    fn lap(&self, step: u64) -> u64;
     /// Orders the stores before it against the loads after it.
     fn fence(&self);
 }

@@ -14,6 +14,8 @@ pub(crate) struct Memory {
     pub(crate) taken: Cell<Taken>,
     pub(crate) claim: Cell<u64>,
     pub(crate) asked: Cell<u64>,
+    /// How far the writer may go.
+    pub(crate) lap: Cell<u64>,
     /// Where records were marked as withdrawn, in order.
     pub(crate) marks: RefCell<Vec<u64>>,
 }
@@ -69,6 +71,10 @@ impl Outgoing for Memory {
 
     fn asked(&self) -> u64 {
         self.asked.get()
+    }
+
+    fn lap(&self, _: u64) -> u64 {
+        self.lap.get()
     }
 
     fn fence(&self) {}

@@ -245,6 +245,10 @@ impl Outgoing for DeferredOut<'_> {
         }
     }
 
+    fn lap(&self, step: u64) -> u64 {
+        Outgoing::lap(self.link, step)
+    }
+
     fn fence(&self) {
         Outgoing::fence(self.link);
     }

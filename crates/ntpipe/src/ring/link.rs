@@ -16,6 +16,7 @@ use super::doorbell::Rung;
 use super::layout::state;
 use super::region::Region;
 use super::roster::Roster;
+use super::share::Share;
 use super::spin::{self, Pace, Spin};
 use crate::primitive::full_fence;
 use crate::stream::Tasks;
@@ -54,6 +55,7 @@ pub(crate) struct Link {
     writing: Spin,
     /// This end has written since it last had to wait for data.
     wrote: AtomicBool,
+    share: Share,
     /// How often in a row it has caught up with a writer that was ahead again by then.
     catches: AtomicU32,
 }
@@ -238,6 +240,7 @@ impl Link {
             reading: Spin::default(),
             writing: Spin::default(),
             wrote: AtomicBool::new(false),
+            share: Share::default(),
             catches: AtomicU32::new(0),
         }
     }
@@ -580,6 +583,10 @@ impl Outgoing for Link {
 
     fn asked(&self) -> u64 {
         self.peer.page().intent.0.asked.load(Ordering::Acquire)
+    }
+
+    fn lap(&self, step: u64) -> u64 {
+        self.share.lap(step)
     }
 
     fn fence(&self) {

@@ -16,6 +16,7 @@ mod layout;
 mod link;
 mod region;
 pub(crate) mod roster;
+mod share;
 mod spin;
 
 pub(crate) use bell::Trust;

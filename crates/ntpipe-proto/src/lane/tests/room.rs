@@ -35,6 +35,30 @@ fn a_stream_stays_in_a_small_part_of_the_ring() {
 }
 
 #[test]
+fn a_stream_that_is_always_behind_goes_as_far_as_it_may() {
+    for (lap, far) in [
+        (0, START),
+        (400_000, 400_000),
+        (u64::MAX, ring_capacity(QUOTA) - 4104),
+    ] {
+        let mut pair = Pair::new(PipeType::Message, QUOTA);
+        pair.memory.lap.set(lap);
+        let mut furthest = 0;
+        assert_eq!(pair.write(&[1; 4096]), Begun::Done);
+        for _ in 0..1000 {
+            assert_eq!(pair.write(&[1; 4096]), Begun::Done);
+            furthest = furthest.max((pair.memory.tail.get() - 1) & (ring_capacity(QUOTA) - 1));
+            assert!(pair.read(4096).is_ready());
+        }
+        // It asks, and looks, every 16 KiB.
+        assert!(
+            (far..far + 2 * FRAGMENT).contains(&furthest),
+            "{lap}: {furthest}"
+        );
+    }
+}
+
+#[test]
 fn what_the_quota_takes_fits_behind_an_early_turn_too() {
     // observed 5.1. The ring of the second has hardly more room than that takes.
     for quota in [QUOTA, 61_440] {

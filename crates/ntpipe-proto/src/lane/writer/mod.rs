@@ -69,6 +69,8 @@ pub struct Writer {
     capacity: u64,
     /// From this place in the ring on it may turn back early.
     turn: u64,
+    /// If the reader is behind, from this place on.
+    lap: u64,
     tail: u64,
     /// Where the record ends by which it turned back early, until the reader has followed; else 0.
     turned: u64,
@@ -116,6 +118,7 @@ impl Writer {
             quota: u64::from(quota),
             capacity,
             turn: first_turn(quota),
+            lap: 0,
             tail: 0,
             turned: 0,
             taken: Taken::default(),

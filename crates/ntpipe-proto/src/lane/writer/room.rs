@@ -1,7 +1,9 @@
 //! Where the next record goes in the ring, and how much of the ring is free.
 //!
-//! Usually a writer goes round the whole ring. It turns back early if the reader has left the ring's
-//! beginning, so that a small part of a large ring stays in the caches and the rest takes no memory.
+//! A writer turns back early when the reader has left the ring's beginning: at once if it has caught
+//! up, so that a pipe with little to do takes little memory; if there is always something to read, when
+//! it has gone so far that its part of the caches is full. Else it goes round the whole ring.
+//!
 //! Until the reader has followed, what it has not read lies between two parts that are free:
 //!
 //! ```text
@@ -18,6 +20,8 @@ use crate::Error;
 
 /// The first place at which a writer may turn back early; further on with large quotas.
 const MIN_TURN: u64 = 64 * 1024;
+/// So often it asks how far it may go.
+const STEP: u64 = 64 * 1024;
 /// No early turn behind this place: what leads round it has a length of 32 bits.
 const MAX_TURN: u64 = 1 << 31;
 /// The room that a message of one byte takes.
@@ -59,10 +63,13 @@ impl Writer {
     ) -> Result<bool, Error> {
         let need = padded(need);
         let offset = self.tail & (self.capacity - 1);
-        if self.turned == 0 && offset >= self.turn {
+        if self.turned == 0 && offset / FRAGMENT != (offset + need) / FRAGMENT {
             // Now and then, so that it does turn when the reader has left the beginning.
-            if offset / FRAGMENT != (offset + need) / FRAGMENT {
+            if offset >= self.turn {
                 self.refresh(lane)?;
+            }
+            if offset / STEP != (offset + need) / STEP {
+                self.lap = lane.lap(STEP);
             }
         }
         let mut place = self.place(need, rest, keep);
@@ -182,8 +189,10 @@ impl Writer {
         let left = self.taken.head.0.saturating_sub(self.tail - offset);
         // What is led round is lost until the reader has gone the same way.
         let unread = self.tail - self.taken.head.0 + HEADER;
+        let has_caught_up = unread == HEADER;
         let wanted = room_for(rest) + keep + self.quota * ONE_BYTE;
-        left >= (self.turn / 2).max(need + 2 * HEADER)
+        (has_caught_up || offset >= self.lap)
+            && left >= (self.turn / 2).max(need + 2 * HEADER)
             && self.capacity >= unread + LOSS + HEADER + wanted
     }
 
