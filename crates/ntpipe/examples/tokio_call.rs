@@ -13,7 +13,7 @@ pub(crate) async fn main() -> std::io::Result<()> {
         let client = listener.accept().await?;
         let mut buf = [0; 64];
         let read = client.read_message(&mut buf).await?;
-        client.write_message(&buf[..read.len]).await?;
+        client.write_message(buf.split_at(read.len).0).await?;
         client.flush_until_read().await
     });
     let client = ClientOptions::new()
@@ -22,6 +22,6 @@ pub(crate) async fn main() -> std::io::Result<()> {
         .await?;
     let mut buf = [0; 64];
     let reply = client.transact(b"hello", &mut buf).await?;
-    assert_eq!(&buf[..reply.len], b"hello");
+    assert_eq!(buf.split_at(reply.len).0, b"hello");
     server.await?
 }
