@@ -63,14 +63,9 @@ impl Writer {
     ) -> Result<bool, Error> {
         let need = padded(need);
         let offset = self.tail & (self.capacity - 1);
-        if self.turned == 0 && offset / FRAGMENT != (offset + need) / FRAGMENT {
-            // Now and then, so that it does turn when the reader has left the beginning.
-            if offset >= self.turn {
-                self.refresh(lane)?;
-            }
-            if offset / STEP != (offset + need) / STEP {
-                self.lap = lane.lap(STEP);
-            }
+        // Whether it gets into the next piece.
+        if offset ^ (offset + need) >= MIN_PIECE {
+            self.look_around(lane, offset, need)?;
         }
         let mut place = self.place(need, rest, keep);
         if place.is_none() {
@@ -87,6 +82,20 @@ impl Writer {
             Some(Place::Behind(to)) => self.skip_to(lane, to),
         }
         Ok(true)
+    }
+
+    /// Looks now and then how far the reader has come, so that it turns back when that is possible and
+    /// soon knows when the reader has followed; and how far it may go.
+    #[cold]
+    fn look_around(&mut self, lane: &impl Outgoing, at: u64, need: u64) -> Result<(), Error> {
+        let passes = |step| at / step != (at + need) / step;
+        if self.turned > 0 || (at >= self.turn && passes(FRAGMENT)) {
+            self.refresh(lane)?;
+        }
+        if self.turned == 0 && passes(STEP) {
+            self.lap = lane.lap(STEP);
+        }
+        Ok(())
     }
 
     fn place(&self, need: u64, rest: u64, keep: u64) -> Option<Place> {
