@@ -43,7 +43,7 @@ pub(crate) use calls::{Call, Calls};
 pub(crate) use kernel::{KernelEnd, turn};
 use local::{ReadHalf, Seat};
 #[cfg(feature = "tokio")]
-pub(crate) use polling::{Sight, Turn, Written};
+pub(crate) use polling::{Attempt, Sight, Turn, Written};
 pub(crate) use query::QueueInfo;
 use reading::try_read;
 use stash::Stash;
@@ -116,9 +116,9 @@ struct WriteSide {
     /// Where the peer is found if it is in this process; an end that is shared has none.
     seat: Option<Arc<Seat>>,
     shared: SharedWrites,
-    /// The size of what a task could not write at once; there is room for tasks when that fits.
+    /// What a task last tried to write in vain: until the peer has moved it is not worth it.
     #[cfg(feature = "tokio")]
-    wanted: usize,
+    refused: Option<polling::Refused>,
 }
 
 /// The connection, or why there is none.
@@ -163,7 +163,7 @@ impl PipeStream {
                 seat: None,
                 shared: SharedWrites::default(),
                 #[cfg(feature = "tokio")]
-                wanted: 0,
+                refused: None,
             }),
             arrived: Default::default(),
             visitor: Mutex::default(),
@@ -314,6 +314,10 @@ impl ReadSide {
 impl WriteSide {
     fn forget_calls(&mut self) {
         self.waiters.clear();
+        #[cfg(feature = "tokio")]
+        {
+            self.refused = None;
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading};
+use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading, Taken};
 use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
@@ -23,6 +23,29 @@ pub(crate) enum Written {
     /// All of it is accepted, but it is more than the peer's buffer holds: somebody has to
     /// [`resume`](PipeStream::poll_resume) it until it is complete.
     Begun(Arc<Link>, OpId),
+}
+
+/// How a write goes on that finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Its caller waits, and tries again whenever the peer has moved.
+    Waits,
+    /// Its caller is told, and may ask when it is worth trying again.
+    Tries,
+}
+
+/// A write that found no room, and how far the peer had come then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    len: usize,
+    taken: Taken,
+}
+
+/// What came of a write.
+enum Attempted {
+    Written(Written),
+    /// It has to wait, for room for that many bytes; 0 if something else is before it.
+    Needs(usize),
 }
 
 /// The place of a transaction among the reads.
@@ -146,19 +169,28 @@ impl PipeStream {
 
     /// Writes `src` if the peer's buffer has room. A byte pipe takes the part that has room; what is
     /// more than the buffer could ever hold is accepted if nothing else waits.
-    pub(crate) fn poll_write(&self, src: &[u8]) -> Result<Poll<Written>, Error> {
+    pub(crate) fn poll_write(&self, src: &[u8], how: Attempt) -> Result<Poll<Written>, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = lock(&self.write);
         let Some(link) = self.writable_link(&side.link)? else {
             return Ok(Poll::Pending);
         };
-        let written = self.write_now(&mut side, &link, src);
-        if let Ok(Poll::Ready(_)) = written {
-            side.wanted = 0;
-            tell_reader(side.seat.as_ref(), &link);
+        let attempted = self.write_now(&mut side, &link, src);
+        match attempted.map_err(|error| link.poison(error))? {
+            Attempted::Written(written) => {
+                side.refused = None;
+                tell_reader(side.seat.as_ref(), &link);
+                Ok(Poll::Ready(written))
+            }
+            Attempted::Needs(len) => {
+                if how == Attempt::Tries {
+                    let taken = Outgoing::taken(&*link);
+                    side.refused = (len > 0).then_some(Refused { len, taken });
+                }
+                Ok(Poll::Pending)
+            }
         }
-        written.map_err(|error| link.poison(error))
     }
 
     fn write_now(
@@ -166,14 +198,13 @@ impl PipeStream {
         side: &mut WriteSide,
         link: &Arc<Link>,
         src: &[u8],
-    ) -> Result<Poll<Written>, Error> {
-        let WriteSide { writer, wanted, .. } = side;
+    ) -> Result<Attempted, Error> {
+        let writer = &mut side.writer;
         if writer.begin_at_once(&**link, src)? {
-            return Ok(Poll::Ready(Written::Done(src.len())));
+            return Ok(Attempted::Written(Written::Done(src.len())));
         }
         if writer.is_pending() {
-            *wanted = 0;
-            return Ok(Poll::Pending);
+            return Ok(Attempted::Needs(0));
         }
         let quota = size(self.terms.writes.unwrap_or(0).into());
         let is_oversize = src.is_empty() || quota == 0 || src.len() > quota;
@@ -184,16 +215,14 @@ impl PipeStream {
             if let Some(some) = some
                 && writer.begin_at_once(&**link, some)?
             {
-                return Ok(Poll::Ready(Written::Done(part)));
+                return Ok(Attempted::Written(Written::Done(part)));
             }
-            *wanted = worth;
-            return Ok(Poll::Pending);
+            return Ok(Attempted::Needs(worth));
         }
         if !is_oversize {
-            *wanted = src.len();
-            return Ok(Poll::Pending);
+            return Ok(Attempted::Needs(src.len()));
         }
-        Ok(Poll::Ready(
+        Ok(Attempted::Written(
             match writer.begin(&**link, src, Charge::Charged)? {
                 Begun::Done => Written::Done(src.len()),
                 Begun::Pending(id) => Written::Begun(Arc::clone(link), id),
@@ -249,6 +278,8 @@ impl PipeStream {
         if side.link.is(link) {
             // If the peer is just taking it, it may have it.
             let withdrawn = side.writer.withdraw(&**link, id);
+            // There may be room without the peer.
+            side.refused = None;
             link.wake_peer(Wait::DATA);
             if let Err(error) = withdrawn {
                 link.poison(error);
@@ -256,16 +287,37 @@ impl PipeStream {
         }
     }
 
-    /// Whether a write is worth trying: there is room, or an error to tell.
+    /// Whether a write is worth trying: there is room, or an error to tell. After one that was
+    /// refused that is so when it has room, or when the peer has made some.
     pub(crate) fn poll_writable(&self) -> Poll<()> {
         let mut side = lock(&self.write);
         let WriteSide {
-            link,
+            link: Slot::Linked(link),
             writer,
-            wanted,
+            refused,
             ..
-        } = &mut *side;
-        let link = match link {
+        } = &mut *side
+        else {
+            return self.poll_room_of(&mut side);
+        };
+        if let Some(Refused { len, taken }) = *refused {
+            let is_still = Outgoing::taken(&**link) == taken && link.peer() == Peer::Connected;
+            // An error is found again by the write.
+            if is_still && !writer.fits(&**link, len).unwrap_or(true) {
+                return Poll::Pending;
+            }
+            *refused = None;
+        }
+        self.poll_room_of(&mut side)
+    }
+
+    /// Whether there is room for a byte, or an error to tell.
+    pub(crate) fn poll_room(&self) -> Poll<()> {
+        self.poll_room_of(&mut lock(&self.write))
+    }
+
+    fn poll_room_of(&self, side: &mut WriteSide) -> Poll<()> {
+        let link = match &side.link {
             Slot::Linked(link) => link,
             Slot::Arriving | Slot::Absent(EndState::Listening) => return Poll::Pending,
             Slot::Absent(_) | Slot::Kernel(_) => return Poll::Ready(()),
@@ -274,8 +326,8 @@ impl PipeStream {
             return Poll::Ready(());
         }
         // An error is found again by the write. With a quota of 0 all is accepted, one at a time.
-        match writer.fits(&**link, (*wanted).max(1)) {
-            Ok(false) if self.terms.writes != Some(0) || writer.is_pending() => Poll::Pending,
+        match side.writer.fits(&**link, 1) {
+            Ok(false) if self.terms.writes != Some(0) || side.writer.is_pending() => Poll::Pending,
             Ok(_) | Err(_) => Poll::Ready(()),
         }
     }

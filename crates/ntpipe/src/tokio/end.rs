@@ -16,7 +16,7 @@ use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
 use crate::pipe::ReadInfo;
 use crate::ring::{Link, Peer, Wait};
-use crate::stream::{Call, Cause, PipeStream, Sight, Ticket, Written, lock};
+use crate::stream::{Attempt, Call, Cause, PipeStream, Sight, Ticket, Written, lock};
 
 /// What holds an end open.
 pub(super) trait Holder: Deref<Target = PipeStream> + Send + Sync + 'static {}
@@ -290,9 +290,13 @@ impl<H: Holder> End<H> {
 
     /// Writes without waiting. What was accepted and is more than the peer's buffer holds goes on in
     /// a task of the runtime, which keeps the end open until the peer has read enough of it.
-    pub(super) fn try_write(self: &Arc<Self>, src: &[u8]) -> Poll<Result<usize, Error>> {
+    pub(super) fn try_write(
+        self: &Arc<Self>,
+        src: &[u8],
+        how: Attempt,
+    ) -> Poll<Result<usize, Error>> {
         self.check_writes()?;
-        let written = ready!(turned(self.pipe.poll_write(src)));
+        let written = ready!(turned(self.pipe.poll_write(src, how)));
         self.blocked_writing.clear();
         Poll::Ready(written.map(|written| self.accept(written, src)))
     }
@@ -304,7 +308,7 @@ impl<H: Holder> End<H> {
             return Poll::Ready(Err(Error::NOT_SUPPORTED));
         }
         let link = self.pipe.link();
-        ready!(self.try_write(&[]))?;
+        ready!(self.try_write(&[], Attempt::Waits))?;
         *lock(&self.over) = link.as_ref().map(Arc::downgrade).unwrap_or_default();
         self.writes_are_over.store(true, Ordering::Release);
         Poll::Ready(Ok(()))
@@ -344,6 +348,10 @@ impl<H: Holder> End<H> {
 
     /// Whether it is worth reading or writing, as an interest asks.
     pub(super) fn poll_ready(&self, interest: Interest) -> Poll<Ready> {
+        self.poll_ready_if(interest, || self.poll_writable())
+    }
+
+    fn poll_ready_if(&self, interest: Interest, writable: impl Fn() -> Poll<()>) -> Poll<Ready> {
         let mut found = Ready::EMPTY;
         let is_over = self
             .pipe
@@ -355,7 +363,7 @@ impl<H: Holder> End<H> {
                 found |= Ready::READ_CLOSED;
             }
         }
-        if interest.is_writable() && self.poll_writable().is_ready() {
+        if interest.is_writable() && writable().is_ready() {
             found |= Ready::WRITABLE;
             if is_over {
                 found |= Ready::WRITE_CLOSED;
@@ -375,12 +383,16 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn poll_writable(&self) -> Poll<()> {
+        self.poll_writable_if(PipeStream::poll_writable)
+    }
+
+    fn poll_writable_if(&self, room: impl Fn(&PipeStream) -> Poll<()>) -> Poll<()> {
         if self.are_writes_over() {
             return Poll::Ready(());
         }
         match self.blocked_writing.is_still(&self.pipe) {
             true => Poll::Pending,
-            false => self.pipe.poll_writable(),
+            false => room(&self.pipe),
         }
     }
 
@@ -391,7 +403,9 @@ impl<H: Holder> End<H> {
         interest: Interest,
         operation: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
-        if self.poll_ready(interest).is_pending() {
+        // How much this one wants to write is not known: less, perhaps, than another did in vain.
+        let room = || self.poll_writable_if(PipeStream::poll_room);
+        if self.poll_ready_if(interest, room).is_pending() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let sight = self.pipe.sight();

@@ -13,7 +13,7 @@ use ntpipe_proto::{Error, PipeType};
 use super::end::{End, Holder, Slot, turned};
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::ring::Link;
-use crate::stream::{Cause, Turn};
+use crate::stream::{Attempt, Cause, Turn};
 
 impl<H: Holder> End<H> {
     pub(super) async fn read_message(&self, buf: &mut [u8]) -> io::Result<ReadInfo> {
@@ -29,7 +29,8 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) async fn write_message(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
-        Ok(self.wait(Cause::Room, || self.try_write(buf)).await??)
+        let write = || self.try_write(buf, Attempt::Waits);
+        Ok(self.wait(Cause::Room, write).await??)
     }
 
     pub(super) async fn close_write(self: &Arc<Self>) -> io::Result<()> {
@@ -130,7 +131,7 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn try_write_now(self: &Arc<Self>, buf: &[u8]) -> io::Result<usize> {
-        Ok(now(self.try_write(buf))??)
+        Ok(now(self.try_write(buf, Attempt::Tries))??)
     }
 
     pub(super) async fn async_io<R>(
@@ -161,7 +162,8 @@ impl<H: Holder> End<H> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_slot(cx, Slot::Write, || self.try_write(buf)))?;
+        let write = || self.try_write(buf, Attempt::Waits);
+        let written = ready!(self.poll_slot(cx, Slot::Write, write))?;
         Poll::Ready(Ok(written?))
     }
 }

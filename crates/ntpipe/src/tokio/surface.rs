@@ -85,8 +85,8 @@ macro_rules! surface {
 
             /// Waits until there is room to write, or an error to be told.
             ///
-            /// After a [`try_write`](Self::try_write) that would have blocked, it waits for as much
-            /// room as that wanted.
+            /// After a [`try_write`](Self::try_write) that would have blocked, it waits until that has
+            /// room, or until the peer has read something since.
             ///
             /// # Cancel safety
             /// As [`ready`](Self::ready).

@@ -18,5 +18,6 @@ mod lifetime;
 mod listening;
 mod load;
 mod queries;
+mod readiness;
 mod support;
 mod wakers;
