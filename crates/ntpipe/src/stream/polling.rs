@@ -13,6 +13,7 @@ use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
 use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
+use crate::locked::MutexGuard;
 use crate::ring::{Link, MemoryId, Peer, Wait};
 
 /// What became of a write that did not have to wait.
@@ -48,6 +49,14 @@ enum Attempted {
     Needs(usize),
 }
 
+/// What a read would find.
+enum Ahead {
+    Nothing,
+    /// Nothing, and the read says why.
+    TheEnd,
+    Some(usize),
+}
+
 /// The place of a transaction among the reads.
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -81,13 +90,66 @@ impl PipeStream {
 
     /// Reads what is there, in message read mode a whole message or as much of it as fits.
     pub(crate) fn poll_read(&self, dst: &mut [u8]) -> Result<Poll<Read>, Error> {
+        match self.side_to_read()? {
+            Some(mut side) => self.read_now(&mut side, dst),
+            None => Ok(Poll::Pending),
+        }
+    }
+
+    /// As [`poll_read`](Self::poll_read), into what `buffer` makes of as many bytes as there is
+    /// something for, `most` at most. While there is nothing it makes none.
+    pub(crate) fn poll_read_into<'a>(
+        &self,
+        most: usize,
+        buffer: impl FnOnce(usize) -> &'a mut [u8],
+    ) -> Result<Poll<Read>, Error> {
+        let Some(mut side) = self.side_to_read()? else {
+            return Ok(Poll::Pending);
+        };
+        match self.ahead(&mut side, most)? {
+            Ahead::Nothing => Ok(Poll::Pending),
+            Ahead::TheEnd => self.read_now(&mut side, &mut []),
+            Ahead::Some(len) => self.read_now(&mut side, buffer(len)),
+        }
+    }
+
+    /// The side that reads, unless others come first.
+    fn side_to_read(&self) -> Result<Option<MutexGuard<'_, ReadSide>>, Error> {
         self.check_process()?;
         self.terms.reads.ok_or(Error::ACCESS_DENIED)?;
-        let mut side = lock(&self.read.side);
-        if !side.turns.is_empty() || side.transacts {
-            return Ok(Poll::Pending);
+        let side = lock(&self.read.side);
+        let others = !side.turns.is_empty() || side.transacts;
+        Ok((!others).then_some(side))
+    }
+
+    fn ahead(&self, side: &mut ReadSide, most: usize) -> Result<Ahead, Error> {
+        let ReadSide {
+            link: Slot::Linked(link),
+            reader,
+            stash,
+            ..
+        } = side
+        else {
+            // There may be nothing yet: the read says what it is.
+            return Ok(Ahead::TheEnd);
+        };
+        let mode = self.mode();
+        // The peer first: what it had written before it went is seen then.
+        let is_there = link.peer() == Peer::Connected;
+        let before = reader.position();
+        let found = reader.ahead(&**link, mode);
+        if reader.position() != before {
+            // It let go of what was withdrawn.
+            link.wake_peer(Wait::ROOM);
         }
-        self.read_now(&mut side, dst)
+        let found = found.map_err(|error| link.poison(error))?;
+        let kept = stash.len();
+        let is_enough = kept >= most || mode == ReadMode::Byte;
+        Ok(match found {
+            None if kept == 0 && !is_there => Ahead::TheEnd,
+            None if is_there && (kept == 0 || !is_enough) => Ahead::Nothing,
+            found => Ahead::Some(most.min(size(found.unwrap_or(0)).saturating_add(kept))),
+        })
     }
 
     fn read_now(&self, side: &mut ReadSide, dst: &mut [u8]) -> Result<Poll<Read>, Error> {

@@ -281,7 +281,20 @@ impl<H: Holder> End<H> {
 
     /// Reads without waiting.
     pub(super) fn try_read(&self, dst: &mut [u8]) -> Poll<Result<ReadInfo, Error>> {
-        let read = turned(self.pipe.poll_read(dst));
+        self.note_read(turned(self.pipe.poll_read(dst)))
+    }
+
+    /// As [`try_read`](Self::try_read), into what `buffer` makes of as many bytes as there is
+    /// something for.
+    pub(super) fn try_read_into<'a>(
+        &self,
+        most: usize,
+        buffer: impl FnOnce(usize) -> &'a mut [u8],
+    ) -> Poll<Result<ReadInfo, Error>> {
+        self.note_read(turned(self.pipe.poll_read_into(most, buffer)))
+    }
+
+    fn note_read<T>(&self, read: Poll<T>) -> Poll<T> {
         if read.is_ready() {
             self.blocked_reading.clear();
         }

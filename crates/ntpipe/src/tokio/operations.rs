@@ -79,12 +79,11 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn try_read_buf(&self, buf: &mut impl BufMut) -> io::Result<usize> {
-        let chunk = buf.chunk_mut();
         // What is not initialized can't be lent to a read without unsafe code.
-        let mut scratch = vec![0; chunk.len().min(SCRATCH)];
-        let len = self.try_read_now(&mut scratch)?;
-        buf.put_slice(scratch.get(..len).unwrap_or_default());
-        Ok(len)
+        let mut scratch = Vec::new();
+        let read = self.try_read_scratch(buf.chunk_mut().len(), &mut scratch)?;
+        buf.put_slice(read);
+        Ok(read.len())
     }
 
     /// One read, into as many of the buffers as it fills.
@@ -97,9 +96,9 @@ impl<H: Holder> End<H> {
         let room = bufs
             .iter()
             .fold(0_usize, |sum, buf| sum.saturating_add(buf.len()));
-        let mut scratch = vec![0; room.min(SCRATCH)];
-        let len = self.try_read_now(&mut scratch)?;
-        let mut rest = scratch.get(..len).unwrap_or_default();
+        let mut scratch = Vec::new();
+        let read = self.try_read_scratch(room, &mut scratch)?;
+        let mut rest = read;
         for buf in bufs {
             let (now, later) = rest.split_at(rest.len().min(buf.len()));
             if let Some(place) = buf.get_mut(..now.len()) {
@@ -107,7 +106,17 @@ impl<H: Holder> End<H> {
             }
             rest = later;
         }
-        Ok(len)
+        Ok(read.len())
+    }
+
+    /// A read of `most` bytes at most, by way of memory that is no larger than it needs.
+    fn try_read_scratch<'a>(&self, most: usize, scratch: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        let read = self.try_read_into(most, |len| {
+            scratch.resize(len, 0);
+            scratch
+        });
+        let len = end_of_stream(now(read)?)?;
+        Ok(scratch.get(..len).unwrap_or_default())
     }
 
     /// One write, which is one message, of all the buffers; of a byte pipe, of what could have room.
@@ -151,8 +160,14 @@ impl<H: Holder> End<H> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let unfilled = buf.initialize_unfilled();
-        let read = ready!(self.poll_slot(cx, Slot::Read, || self.try_read(unfilled)))?;
+        let most = buf.remaining();
+        let is_initialized = buf.initialized().len() == buf.capacity();
+        let read = || match is_initialized {
+            true => self.try_read(buf.initialize_unfilled()),
+            // Perhaps it is large, and this is tried again and again.
+            false => self.try_read_into(most, |len| buf.initialize_unfilled_to(len)),
+        };
+        let read = ready!(self.poll_slot(cx, Slot::Read, read))?;
         buf.advance(end_of_stream(read)?);
         Poll::Ready(Ok(()))
     }
@@ -194,9 +209,6 @@ impl<H: Holder> Drop for Flushing<'_, H> {
         }
     }
 }
-
-/// How much is read at a time into a buffer that may be larger.
-const SCRATCH: usize = 64 * 1024;
 
 pub(super) fn cause_of(interest: Interest) -> Cause {
     match (interest.is_readable(), interest.is_writable()) {

@@ -66,8 +66,7 @@ macro_rules! surface {
                 self.end.try_read_now(buf)
             }
 
-            /// As [`try_read`](Self::try_read), into one of `bufs` after the other; of more than one it
-            /// fills at most 64 KiB.
+            /// As [`try_read`](Self::try_read), into one of `bufs` after the other.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).
@@ -75,7 +74,8 @@ macro_rules! surface {
                 self.end.try_read_vectored(bufs)
             }
 
-            /// As [`try_read`](Self::try_read), behind what `buf` holds already; at most 64 KiB.
+            /// As [`try_read`](Self::try_read), behind what `buf` holds already. A `Vec` is filled up to
+            /// its capacity; one that is full gets some.
             ///
             /// # Errors
             /// As [`try_read`](Self::try_read).

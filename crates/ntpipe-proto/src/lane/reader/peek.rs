@@ -3,7 +3,7 @@
 use super::super::record::FIRST;
 use super::super::{Incoming, Pos, count, size};
 use super::Reader;
-use crate::{Error, PipeType};
+use crate::{Error, PipeType, ReadMode};
 
 /// What a peek found (observed 7, reference 1.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,5 +86,35 @@ impl Reader {
             PipeType::Message => peek.left = first_message.saturating_sub(count(peek.len)),
         }
         Ok(peek)
+    }
+    /// How much room the next read can fill: the whole of the message that it finds, also what is
+    /// still on its way, or all unread bytes; `None` if it finds nothing. It is for choosing a
+    /// buffer, and may be too much, but is never 0 when there is a byte.
+    ///
+    /// It takes nothing, but [`position`](Self::position) goes on past what was withdrawn.
+    ///
+    /// # Errors
+    /// `ERROR_INVALID_DATA` (13) as in [`read`](Self::read).
+    pub fn ahead(&mut self, lane: &impl Incoming, mode: ReadMode) -> Result<Option<u64>, Error> {
+        let mut found = self.peek_record(lane)?;
+        if found.is_none() {
+            let before = self.head;
+            found = self.next(lane)?;
+            if self.head != before {
+                self.publish(lane);
+            }
+        }
+        let Some(record) = found else {
+            return Ok(None);
+        };
+        let begins = record.header.has(FIRST) && record.taken == 0;
+        let len = match mode {
+            ReadMode::Message if begins => record.total,
+            ReadMode::Message => self.message_left,
+            // An empty message is a read by itself.
+            ReadMode::Byte if record.len() == 0 => 0,
+            ReadMode::Byte => lane.offered().saturating_sub(self.consumed),
+        };
+        Ok(Some(len.max(record.left())))
     }
 }

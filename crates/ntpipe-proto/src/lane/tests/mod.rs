@@ -212,6 +212,40 @@ fn peek_does_not_count_what_was_withdrawn_of_an_earlier_message() {
 }
 
 #[test]
+fn what_is_ahead_is_as_much_as_the_next_read_can_get() {
+    let mut pair = Pair::new(PipeType::Message, 100_000);
+    let ahead = |pair: &mut Pair, mode| pair.reader.ahead(&pair.memory, mode).unwrap();
+    assert_eq!(ahead(&mut pair, ReadMode::Message), None);
+    for len in [40_000, 0, 7] {
+        assert_eq!(pair.write(&vec![1; len]), Begun::Done);
+    }
+    assert_eq!(ahead(&mut pair, ReadMode::Message), Some(40_000));
+    assert_eq!(ahead(&mut pair, ReadMode::Byte), Some(40_007));
+    assert_eq!(pair.read(30_000), part(&[1; 30_000]));
+    assert_eq!(ahead(&mut pair, ReadMode::Message), Some(10_000));
+    assert_eq!(pair.read(10_000), some(&[1; 10_000]));
+    for mode in [ReadMode::Message, ReadMode::Byte] {
+        assert_eq!(ahead(&mut pair, mode), Some(0));
+    }
+    assert_eq!(pair.read(1), some(b""));
+    assert_eq!(ahead(&mut pair, ReadMode::Message), Some(7));
+}
+
+#[test]
+fn a_look_ahead_lets_go_of_what_was_withdrawn() {
+    let mut pair = Pair::new(PipeType::Message, 0);
+    let id = pair.pending(b"abc");
+    assert_eq!(
+        pair.writer.withdraw(&pair.memory, id),
+        Ok(Withdrawal::Withdrawn)
+    );
+    let before = pair.reader.position();
+    let found = pair.reader.ahead(&pair.memory, ReadMode::Message);
+    assert_eq!(found, Ok(None));
+    assert!(pair.reader.position() != before);
+}
+
+#[test]
 fn what_fits_is_complete_and_cannot_be_withdrawn() {
     let mut pair = Pair::new(PipeType::Byte, 4);
     let id = pair.pending(b"abcdef");
