@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use ntpipe_proto::lane::{Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading, Taken};
+use ntpipe_proto::lane::{
+    Begun, Charge, Flush, Incoming, OpId, Outgoing, Read, Reading, Taken, Withdrawal,
+};
 use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
 use super::writing::tell_reader;
@@ -334,17 +336,23 @@ impl PipeStream {
         }
     }
 
-    /// Takes back what the peer has not read of a write that was accepted.
-    pub(crate) fn withdraw(&self, link: &Arc<Link>, id: OpId) {
+    /// Takes back what the peer has not read of a write that was accepted; whether the peer has it
+    /// all.
+    pub(crate) fn withdraw(&self, link: &Arc<Link>, id: OpId) -> bool {
         let mut side = lock(&self.write);
-        if side.link.is(link) {
-            // If the peer is just taking it, it may have it.
-            let withdrawn = side.writer.withdraw(&**link, id);
-            // There may be room without the peer.
-            side.refused = None;
-            link.wake_peer(Wait::DATA);
-            if let Err(error) = withdrawn {
+        if !side.link.is(link) {
+            return false;
+        }
+        // If the peer is just taking it, it may have it.
+        let withdrawn = side.writer.withdraw(&**link, id);
+        // There may be room without the peer.
+        side.refused = None;
+        link.wake_peer(Wait::DATA);
+        match withdrawn {
+            Ok(withdrawal) => withdrawal == Withdrawal::Completed,
+            Err(error) => {
                 link.poison(error);
+                false
             }
         }
     }

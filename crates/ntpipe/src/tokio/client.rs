@@ -112,7 +112,8 @@ impl ClientOptions {
     /// up to 5 seconds.
     ///
     /// # Errors
-    /// Those of the blocking [`open`](crate::ClientOptions::open); outside of a runtime.
+    /// Those of the blocking [`open`](crate::ClientOptions::open); outside of a runtime. In one
+    /// that was built without I/O it succeeds, and the first call that has to wait fails.
     #[doc(alias = "CreateFile")]
     pub fn open(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeClient> {
         // Without a runtime no server must see a client for a moment.

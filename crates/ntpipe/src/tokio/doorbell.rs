@@ -66,11 +66,7 @@ impl Doorbell {
             return Ok(());
         };
         let mut slot = lock(&self.watched);
-        let known = slot.take().filter(|known| Arc::ptr_eq(&known.link, link));
-        let watched = match known {
-            Some(watched) => slot.insert(watched),
-            None => slot.insert(self.register(link, socket)?),
-        };
+        let watched = self.watched(&mut slot, link, socket)?;
         let mut cx = Context::from_waker(&self.waker);
         let mut others_look = false;
         while let Poll::Ready(guard) = watched.socket.poll_read_ready(&mut cx) {
@@ -95,6 +91,34 @@ impl Doorbell {
             self.tasks.wake();
         }
         Ok(())
+    }
+
+    /// Whether the runtime can tell of rings; it watches for them from now on.
+    pub(super) fn prepare(&self, link: &Arc<Link>) -> io::Result<()> {
+        let Some(socket) = link.socket() else {
+            return Ok(());
+        };
+        let mut slot = lock(&self.watched);
+        let watched = self.watched(&mut slot, link, socket)?;
+        let mut cx = Context::from_waker(&self.waker);
+        match watched.socket.poll_read_ready(&mut cx) {
+            // What has rung has woken the tasks, or will.
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+
+    fn watched<'a>(
+        &self,
+        slot: &'a mut Option<Watched>,
+        link: &Arc<Link>,
+        socket: &Arc<OwnedFd>,
+    ) -> io::Result<&'a mut Watched> {
+        let known = slot.take().filter(|known| Arc::ptr_eq(&known.link, link));
+        Ok(match known {
+            Some(watched) => slot.insert(watched),
+            None => slot.insert(self.register(link, socket)?),
+        })
     }
 
     /// The connection is over.

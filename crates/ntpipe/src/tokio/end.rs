@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use ::tokio::io::{Interest, Ready};
 use ::tokio::task::coop;
 use ntpipe_proto::lane::OpId;
-use ntpipe_proto::{Error, PipeType};
+use ntpipe_proto::{Error, IoErrorExt, PipeType};
 
 use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
@@ -311,7 +311,7 @@ impl<H: Holder> End<H> {
         self.check_writes()?;
         let written = ready!(turned(self.pipe.poll_write(src, how)));
         self.blocked_writing.clear();
-        Poll::Ready(written.map(|written| self.accept(written, src)))
+        Poll::Ready(written.and_then(|written| self.accept(written, src)))
     }
 
     /// As [`try_write`](Self::try_write) of an empty message, after which nothing can be written to
@@ -342,20 +342,34 @@ impl<H: Holder> End<H> {
     }
 
     /// How many bytes of `src` were written; the rest is seen to.
-    pub(super) fn accept(self: &Arc<Self>, written: Written, src: &[u8]) -> usize {
-        match written {
-            Written::Done(len) => len,
-            Written::Begun(link, id) => {
-                let rest = Rest {
-                    end: Arc::clone(self),
-                    link,
-                    id,
-                    src: src.to_vec(),
-                    is_over: false,
-                };
-                self.doorbell.runtime().spawn(rest.finish());
-                src.len()
-            }
+    ///
+    /// # Errors
+    /// `ERROR_NOT_SUPPORTED` (50), `ERROR_OPERATION_ABORTED` (995): the runtime can't see to it, and
+    /// nothing was written.
+    pub(super) fn accept(self: &Arc<Self>, written: Written, src: &[u8]) -> Result<usize, Error> {
+        let (link, id) = match written {
+            Written::Done(len) => return Ok(len),
+            Written::Begun(link, id) => (link, id),
+        };
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let rest = Rest {
+            end: Arc::clone(self),
+            link: Arc::clone(&link),
+            id,
+            src: src.to_vec(),
+            is_over: false,
+            is_lost: Arc::clone(&is_lost),
+        };
+        let prepared = self.doorbell.prepare(&link);
+        match prepared {
+            // A runtime that is gone drops it at once.
+            Ok(()) => drop(self.doorbell.runtime().spawn(rest.finish())),
+            Err(_) => drop(rest),
+        }
+        match (is_lost.load(Ordering::Acquire), prepared) {
+            (true, Err(error)) => Err(refused(&error)),
+            (true, Ok(())) => Err(Error::OPERATION_ABORTED),
+            (false, _) => Ok(src.len()),
         }
     }
 
@@ -485,6 +499,8 @@ struct Rest<H: Holder> {
     id: OpId,
     src: Vec<u8>,
     is_over: bool,
+    /// It was taken back, for whoever began it.
+    is_lost: Arc<AtomicBool>,
 }
 
 impl<H: Holder> Rest<H> {
@@ -508,10 +524,19 @@ impl<H: Holder> Drop for Rest<H> {
     fn drop(&mut self) {
         if !self.is_over {
             // The runtime is gone.
-            self.end.pipe.withdraw(&self.link, self.id);
+            let has_come = self.end.pipe.withdraw(&self.link, self.id);
+            self.is_lost.store(!has_come, Ordering::Release);
         }
         // Others may have waited for this.
         self.end.pipe.tasks().wake();
+    }
+}
+
+/// Why a runtime watches nothing: it can't, or it is gone.
+fn refused(error: &io::Error) -> Error {
+    match error.kind() == io::ErrorKind::Unsupported {
+        true => Error::NOT_SUPPORTED,
+        false => error.win32().unwrap_or(Error::OPERATION_ABORTED),
     }
 }
 

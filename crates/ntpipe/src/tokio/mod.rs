@@ -38,7 +38,8 @@
 //!   itself, so that a write of any size succeeds at once and the next one has to wait. Here that is so
 //!   for a message that is larger than the whole buffer. `write_all` does the same on both.
 //! - What a write has returned can be read by the peer, unless it is such a large message. That one
-//!   goes on by itself while the runtime runs, also when its end is dropped, as any write there.
+//!   goes on by itself while the runtime runs, also when its end is dropped, as any write there: wait
+//!   with [`flush_until_read`](NamedPipeServer::flush_until_read) before the runtime ends.
 //! - Readiness is a look at the pipe. There is something to read when `readable` says so, unless
 //!   somebody else takes it; and `ready` also tells that the other end is closed.
 //! - [`RawHandle`](crate::os::windows::io::RawHandle)s are numbers of this process; no system call

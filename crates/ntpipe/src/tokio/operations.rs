@@ -53,7 +53,7 @@ impl<H: Holder> End<H> {
         };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
         let turn = Transaction { end: self, turn };
-        self.accept(written, request);
+        self.accept(written, request)?;
         let read = || turned(self.pipe.poll_reply(&turn.turn, reply));
         Ok(self.wait(Cause::Data, read).await??)
     }

@@ -194,7 +194,8 @@ impl ServerOptions {
     /// that this is called in.
     ///
     /// # Errors
-    /// Those of the blocking [`create`](crate::ServerOptions::create); outside of a runtime.
+    /// Those of the blocking [`create`](crate::ServerOptions::create); outside of a runtime. In one
+    /// that was built without I/O it succeeds, and the first call that has to wait fails.
     #[doc(alias = "CreateNamedPipe")]
     pub fn create(&self, addr: impl AsRef<OsStr>) -> io::Result<NamedPipeServer> {
         NamedPipeServer::from_blocking(self.checked()?.create(addr)?)

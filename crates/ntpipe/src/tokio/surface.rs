@@ -21,8 +21,9 @@ macro_rules! surface {
             /// Nothing is lost by giving up: readiness is a look at the pipe, not an event.
             ///
             /// # Errors
-            /// When the runtime is gone; `ERROR_OPERATION_ABORTED` (995): it was
-            /// [cancelled](Self::cancel_io).
+            /// When the runtime is gone, or was built without I/O (`enable_io`; the kind is
+            /// `Unsupported`), if it has to wait: so does every call here that waits for the peer.
+            /// `ERROR_OPERATION_ABORTED` (995): it was [cancelled](Self::cancel_io).
             pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
                 let ready = || self.end.poll_ready(interest);
                 self.end.wait(cause_of(interest), ready).await
@@ -113,13 +114,17 @@ macro_rules! surface {
             ///
             /// A message that is larger than the whole buffer is accepted at once if no other such
             /// write is under way, and goes on by itself, also when this end is dropped meanwhile;
-            /// nothing else can be written until the peer has read enough of it.
+            /// nothing else can be written until the peer has read enough of it. It goes on in the
+            /// runtime: what the peer has not read of it when that ends is lost, unless
+            /// [`flush_until_read`](Self::flush_until_read) has waited for it.
             ///
             /// # Errors
             /// `WouldBlock` if there is no room, or no client yet. `ERROR_NO_DATA` (232) once the
             /// other end is closed; `ERROR_PIPE_NOT_CONNECTED` (233) once the server has
             /// disconnected; `ERROR_ACCESS_DENIED` (5) if this end can't write;
-            /// `ERROR_INVALID_DATA` (13) if the peer's shared memory contradicts itself.
+            /// `ERROR_INVALID_DATA` (13) if the peer's shared memory contradicts itself. For such a
+            /// large message also `ERROR_OPERATION_ABORTED` (995): the end's runtime is gone, and
+            /// `ERROR_NOT_SUPPORTED` (50): it was built without I/O; the message is taken back.
             pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
                 self.end.try_write_now(buf)
             }
@@ -176,6 +181,10 @@ macro_rules! surface {
 
             /// Writes `buf` as one message, which may be empty. On a byte pipe it writes as much as
             /// has room, at least a byte.
+            ///
+            /// A message that is larger than the peer's buffer goes on by itself when this has
+            /// returned, as with [`try_write`](Self::try_write) and `write_all`: wait for it with
+            /// [`flush_until_read`](Self::flush_until_read) before the runtime ends.
             ///
             /// # Cancel safety
             /// All or nothing: if it is given up before it is ready, nothing was written.
@@ -298,7 +307,9 @@ macro_rules! surface {
         }
 
         impl AsyncWrite for $name {
-            /// As `try_write`, waiting for room. Nothing is written while it is pending.
+            /// As `try_write`, waiting for room. Nothing is written while it is pending. Also after
+            /// `write_all` a message that is larger than the peer's buffer goes on by itself: only
+            /// `flush_until_read` waits for it.
             fn poll_write(
                 self: Pin<&mut Self>,
                 cx: &mut Context<'_>,

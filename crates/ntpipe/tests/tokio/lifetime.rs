@@ -1,6 +1,7 @@
 //! Ends that outlive their runtime, or change it.
 
 use std::pin::pin;
+use std::task::Poll;
 use std::thread;
 
 use ntpipe::tokio::{NamedPipeClient, NamedPipeServer, PipeMode};
@@ -169,6 +170,49 @@ fn a_runtime_that_watches_no_descriptors_is_an_error_and_no_panic() {
         assert_eq!(server.try_read(&mut [0; 4]).unwrap(), 1);
         server.read_message(&mut [0; 4]).await.unwrap_err();
     });
+}
+
+#[test]
+fn a_message_that_no_runtime_can_go_on_with_is_refused() {
+    let gone = runtime();
+    let (server, client) = connected(&gone);
+    gone.block_on(async { put_to_sleep(pin!(client.readable()).as_mut()) });
+    let (other_server, other) = connected(&gone);
+    drop(gone);
+    let threads = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (last_server, last) = connected(&threads);
+    drop(threads);
+    let without_io = Builder::new_current_thread().build().unwrap();
+    let (blind_server, blind) = connected(&without_io);
+    let _inside = without_io.enter();
+    let large = pattern(200_000);
+    let mut reply = [0; 20];
+    for (server, client, why) in [
+        (server, client, 995),
+        (other_server, other, 995),
+        (last_server, last, 995),
+        (blind_server, blind, 50),
+    ] {
+        assert_eq!(code(client.try_write(&large)), why);
+        let mut write = pin!(client.write_message(&large));
+        match poll_once(write.as_mut()) {
+            Poll::Ready(written) => assert_eq!(code(written), why),
+            Poll::Pending => panic!("it waits"),
+        }
+        let mut ask = pin!(client.transact(&large, &mut reply));
+        assert!(poll_once(ask.as_mut()).is_ready());
+        // Nothing of it is there, and what comes next is whole.
+        client.try_write(b"next").unwrap();
+        let mut buf = [0; 20];
+        assert_eq!(server.try_read(&mut buf).unwrap(), 4);
+        assert_eq!(&buf[..4], b"next");
+        server.set_read_mode(PipeMode::Byte).unwrap();
+        assert!(would_block(server.try_read(&mut buf)));
+    }
 }
 
 #[test]
