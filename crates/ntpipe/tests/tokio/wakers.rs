@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -496,4 +497,51 @@ impl Wake for Fragile {
     fn wake(self: Arc<Self>) {
         panic!("on purpose");
     }
+}
+
+/// A task that its waker polls at once, as often as it is woken.
+struct Runner {
+    task: Mutex<Option<Task>>,
+    is_due: AtomicBool,
+}
+
+impl Wake for Runner {
+    fn wake(self: Arc<Self>) {
+        self.is_due.store(true, Ordering::SeqCst);
+        // Whoever has the lock polls once more.
+        while self.is_due.load(Ordering::SeqCst)
+            && let Ok(mut slot) = self.task.try_lock()
+        {
+            self.is_due.store(false, Ordering::SeqCst);
+            let waker = Waker::from(Arc::clone(&self));
+            if let Some(task) = &mut *slot
+                && poll(task, &waker).is_ready()
+            {
+                *slot = None;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_task_that_runs_before_it_is_cancelled_is_woken_once_more() {
+    play(|| {
+        let (server, _client) = connected();
+        let server = Arc::new(server);
+        let (sender, receiver) = channel();
+        let waits = Arc::clone(&server);
+        let task = async move {
+            sender
+                .send(code(waits.read_message(&mut [0]).await))
+                .unwrap();
+        };
+        let runner = Arc::new(Runner {
+            task: Mutex::new(Some(Box::pin(task))),
+            is_due: AtomicBool::new(false),
+        });
+        Arc::clone(&runner).wake();
+        // Its threads are told first, and with them the tasks: nothing is cancelled for them yet.
+        server.cancel_io().unwrap();
+        assert_eq!(receiver.recv_timeout(PATIENCE), Ok(995));
+    });
 }
