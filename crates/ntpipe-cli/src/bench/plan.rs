@@ -3,6 +3,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 /// What carries the bytes.
@@ -234,9 +235,19 @@ pub(super) fn plan(quick: bool) -> Vec<Item> {
     let idle = |connections| item(Workload::Idle { connections }, Placement::Two);
     items.push(idle(1_000));
     if !quick {
-        items.push(idle(10_000));
+        items.push(idle(most_connections().clamp(2_000, 10_000)));
     }
     let active = Workload::Active { connections: 1_000 };
     items.push(item(active, Placement::Two));
     items
+}
+
+/// How many connections a process can have at once, in thousands, by the descriptors that the system
+/// lets it have: three each.
+fn most_connections() -> usize {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let most = most.map_or(usize::MAX, |most| {
+        usize::try_from(most).unwrap_or(usize::MAX)
+    });
+    most / 3 / 1_000 * 1_000
 }

@@ -24,8 +24,8 @@ pub(super) fn targets(report: &Report) -> Vec<Target> {
         let ratio = row.ratio(row.cell(peer)?)?;
         Some(at_least(row.title(), ratio, factor, peer))
     };
-    let tokio = |connections| {
-        let row = find(report, Workload::Idle { connections }, two)?;
+    let tokio = || {
+        let row = most_idle(report)?;
         let ratio = row.ratio(row.cell("tokio")?)?;
         Some(at_least(row.title(), ratio, 1.0, "tokio"))
     };
@@ -48,7 +48,7 @@ pub(super) fn targets(report: &Report) -> Vec<Target> {
         }),
         idle(report, "us, round trip", 3.0, |cell| Some(cell.median)),
         idle(report, "wake-ups/s", 0.0, |cell| cell.wakeups),
-        tokio(10_000),
+        tokio(),
         messages(report),
     ];
     all.into_iter().flatten().collect()
@@ -98,17 +98,26 @@ fn slowest(report: &Report, trip: Workload) -> Option<Target> {
     ))
 }
 
-/// What ten thousand connections cost that rest.
+/// The row with the most connections that rest: ten thousand, if there are descriptors for them.
+fn most_idle(report: &Report) -> Option<&Row> {
+    let connections = |row: &&Row| {
+        if let Workload::Idle { connections } = row.item.workload {
+            return Some(connections);
+        }
+        None
+    };
+    let rows = report.rows.iter().filter(|row| connections(row).is_some());
+    rows.max_by_key(connections)
+}
+
+/// What many connections cost that rest.
 fn idle(
     report: &Report,
     unit: &str,
     most: f64,
     of: impl Fn(&Cell) -> Option<f64>,
 ) -> Option<Target> {
-    let workload = Workload::Idle {
-        connections: 10_000,
-    };
-    let row = find(report, workload, Placement::Two)?;
+    let row = most_idle(report)?;
     let reached = of(row.cell("ntpipe")?)?;
     Some(at_most(row.title(), reached, most, unit))
 }
