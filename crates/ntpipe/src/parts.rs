@@ -11,6 +11,8 @@ use ntpipe_proto::Error;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+#[cfg(feature = "tokio")]
+use crate::shared::Holders;
 use crate::shared::{self, Kind};
 use crate::sys::{bag, win32_from_errno};
 
@@ -51,6 +53,8 @@ use crate::sys::{bag, win32_from_errno};
 pub struct PipeParts {
     bag: OwnedFd,
     kind: Kind,
+    #[cfg(feature = "tokio")]
+    holders: Holders,
 }
 
 /// What precedes the descriptor in a stream.
@@ -59,15 +63,33 @@ const GREETING: [u8; 8] = *b"ntparts\n";
 impl PipeParts {
     pub(crate) fn new(bag: OwnedFd) -> io::Result<Self> {
         let kind = shared::kind_of(bag.as_fd())?;
-        Ok(Self { bag, kind })
+        Ok(Self {
+            bag,
+            kind,
+            #[cfg(feature = "tokio")]
+            holders: Holders::Several,
+        })
+    }
+
+    /// The parts for an end that is shared no longer; it must be a former holder's only one.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn for_one(self) -> Self {
+        Self {
+            holders: Holders::One,
+            ..self
+        }
     }
 
     /// The end in these parts, if it is of the right kind.
     pub(crate) fn unpack(&self, kind: Kind) -> Result<shared::Received, Error> {
-        match self.kind == kind {
-            true => shared::unpack(self.bag.as_fd()),
-            false => Err(Error::INVALID_PARAMETER),
+        if self.kind != kind {
+            return Err(Error::INVALID_PARAMETER);
         }
+        #[cfg(feature = "tokio")]
+        if self.holders == Holders::One {
+            return shared::unpack(self.bag.as_fd())?.alone();
+        }
+        shared::unpack(self.bag.as_fd())
     }
 
     /// Sends the parts to a running process, which [`receive`](Self::receive)s them.

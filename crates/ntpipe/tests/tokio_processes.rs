@@ -10,11 +10,12 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::pin::pin;
+use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ntpipe::IoErrorExt;
 use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, ServerOptions};
+use ntpipe::{IoErrorExt, PipeParts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
@@ -45,7 +46,10 @@ async fn dawdle(round: u32) {
 }
 
 async fn echo() {
-    let mut server = server().await;
+    echo_at(server().await).await;
+}
+
+async fn echo_at(mut server: NamedPipeServer) {
     let mut buf = [0; 4];
     for round in 0..ROUND_TRIPS {
         server.read_exact(&mut buf).await.unwrap();
@@ -271,6 +275,50 @@ fn ends_know_each_other_s_process() {
                 end.say("enough");
             }
             client.finish();
+            server.finish();
+        });
+}
+
+#[test]
+fn an_end_moves_from_tasks_to_tasks_of_another_process() {
+    const PARTS: &str = "NTPIPE_TEST_PARTS";
+    let test = this_test!();
+    Scenario::new(test)
+        .role("server", || {
+            let parts = run(async { server().await.into_parts().unwrap() });
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            let number = parts.inherit(&mut command).unwrap();
+            let worker = command
+                .args(["--exact", test, "--nocapture", "--test-threads=1"])
+                .env("NTPIPE_TEST_ROLE", "worker")
+                .env(PARTS, number.to_string())
+                .spawn();
+            drop(command);
+            assert!(worker.unwrap().wait().unwrap().success());
+        })
+        .role("worker", || {
+            run(async {
+                let parts = PipeParts::inherited(std::env::var_os(PARTS).unwrap()).unwrap();
+                echo_at(NamedPipeServer::from_parts(parts).unwrap()).await;
+            });
+        })
+        .role("client", || {
+            run(async {
+                let mut client = ClientOptions::new().open(PIPE).unwrap();
+                let mut buf = [0; 4];
+                for round in 0..ROUND_TRIPS {
+                    dawdle(round).await;
+                    client.write_all(&round.to_le_bytes()).await.unwrap();
+                    client.read_exact(&mut buf).await.unwrap();
+                    assert_eq!(u32::from_le_bytes(buf), round);
+                }
+                assert_eq!(client.read(&mut buf).await.unwrap(), 0);
+            });
+        })
+        .run(|stage| {
+            let mut server = stage.start("server");
+            server.expect("up");
+            stage.start("client").finish();
             server.finish();
         });
 }

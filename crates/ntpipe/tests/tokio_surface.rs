@@ -145,11 +145,11 @@ mod beyond {
     use std::time::Duration;
 
     use futures_core::Stream;
-    use ntpipe::PipeName;
     use ntpipe::tokio::{
         HandleState, Incoming, Listener, LocalInfo, OwnedReadHalf, OwnedWriteHalf, PeekInfo,
         ReadInfo, WaitMode, call, wait,
     };
+    use ntpipe::{PipeName, PipeParts};
 
     use super::*;
 
@@ -172,6 +172,8 @@ mod beyond {
             const _: fn(&$end) -> io::Result<()> = $end::cancel_io;
             const _: fn($end) -> $blocking = $end::into_blocking;
             const _: fn($blocking) -> io::Result<$end> = $end::from_blocking;
+            const _: fn($end) -> io::Result<PipeParts> = $end::into_parts;
+            const _: fn(PipeParts) -> io::Result<$end> = $end::from_parts;
             const _: fn($end) -> (OwnedReadHalf<$end>, OwnedWriteHalf<$end>) = $end::into_split;
             type Reunited = Result<$end, (OwnedReadHalf<$end>, OwnedWriteHalf<$end>)>;
             const _: fn(OwnedReadHalf<$end>, OwnedWriteHalf<$end>) -> Reunited =

@@ -260,6 +260,26 @@ impl Link {
         Ok(link)
     }
 
+    /// The connection of an end that was shared, for the last of its holders.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn alone(&self, capacities: Capacities, trust: Trust) -> Result<Self, Error> {
+        let own = Region::join(&*self.files.own, capacities.own)?;
+        let peer = Region::attach(self.files.peer()?, capacities.peer)?;
+        let files = Files {
+            own: Arc::clone(&self.files.own),
+            peer: PeerFile::ReadOnly(self.files.peer()?),
+        };
+        let alone = Self::new(own, peer, files, trust);
+        if self.roster().is_some_and(Roster::is_disconnected) {
+            alone.disconnected.store(true, Ordering::Release);
+        }
+        // None of its holders waits any more.
+        for wait in [Wait::DATA, Wait::ROOM] {
+            alone.set_shared_wait(wait, Waits::Nobody);
+        }
+        Ok(alone)
+    }
+
     /// Who else holds this end, if it is shared.
     pub(crate) fn roster(&self) -> Option<&Roster> {
         self.roster.get()

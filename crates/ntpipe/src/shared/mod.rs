@@ -131,6 +131,44 @@ pub(crate) fn unpack(parts: BorrowedFd<'_>) -> Result<Received, Error> {
     })
 }
 
+/// Who holds an end that comes out of parts.
+#[cfg(feature = "tokio")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holders {
+    /// Whoever held it before, too.
+    Several,
+    /// Nobody else: it is as if it had never been shared.
+    One,
+}
+
+#[cfg(feature = "tokio")]
+impl Received {
+    /// The same end, shared no longer.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_SUPPORTED` (50): others hold it too.
+    pub(crate) fn alone(self) -> Result<Self, Error> {
+        let engines = self.stream.take_over()?;
+        let trust = match socket::credentials(self.connection.as_fd()) {
+            Ok(credentials) => credentials.trust(),
+            Err(_) => Trust::Stranger,
+        };
+        let link = self.link.alone(self.description.capacities(), trust)?;
+        let link = Arc::new(link.with_socket(Arc::clone(&self.connection)));
+        let modes = self.stream.modes();
+        let terms = self.description.terms();
+        let stream = PipeStream::new(terms, modes.read_mode, EndState::Connected);
+        stream.begin_with(modes.wait_mode);
+        stream.attach(&link);
+        stream.go_on_with(engines);
+        Ok(Self {
+            link,
+            stream,
+            ..self
+        })
+    }
+}
+
 impl Contents {
     fn from_fds(fds: Vec<OwnedFd>) -> Option<Self> {
         let mut fds = fds.into_iter();

@@ -14,11 +14,13 @@ use ntpipe_proto::{Error, IoErrorExt, PipeName, WaitMode, WaitTimeout};
 
 use super::end::{End, Slot};
 use super::listener::until;
+use super::moving::{explained, moving};
 use super::operations::cause_of;
 use super::queries::queries;
 use super::surface::surface;
 use crate::options::{HandleState, LocalInfo, PipeInfo, PipeMode};
 use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
+use crate::parts::PipeParts;
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::client::wait_time;
 use crate::service::waiting::Waiting;
@@ -34,6 +36,7 @@ pub struct NamedPipeClient {
 
 surface!(NamedPipeClient, crate::NamedPipeClient);
 queries!(NamedPipeClient);
+moving!(NamedPipeClient, crate::NamedPipeClient);
 
 impl NamedPipeClient {
     /// The pipe's name, as its creator spelled it.

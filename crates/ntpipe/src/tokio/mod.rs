@@ -46,7 +46,7 @@
 //!   takes one, and no other process knows it. `from_raw_handle` refuses one that is not known, or that
 //!   stands for the other kind of end, with `ERROR_INVALID_HANDLE` (6). There is no `AsFd`: the bytes
 //!   are not in any descriptor. To pass an end to another process make it
-//!   [blocking](NamedPipeServer::into_blocking) and then [parts](crate::PipeParts), which are one.
+//!   [parts](NamedPipeServer::into_parts), which are one.
 //! - Errors have the same codes. Of those up to 133 but 2 `raw_os_error` returns `None`, because
 //!   Linux gives these numbers another meaning: use [`win32_code`](crate::IoErrorExt::win32_code) or
 //!   `kind`. The kind of the codes above, such as 231 and 232, has no name.
@@ -63,6 +63,7 @@ mod doorbell;
 mod end;
 mod halves;
 mod listener;
+mod moving;
 mod operations;
 mod patience;
 mod queries;

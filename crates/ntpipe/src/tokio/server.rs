@@ -13,11 +13,13 @@ use bytes::BufMut;
 use ntpipe_proto::{Error, PipeName, WaitMode};
 
 use super::end::{End, Slot};
+use super::moving::{explained, moving};
 use super::operations::cause_of;
 use super::queries::queries;
 use super::surface::surface;
 use crate::options::{HandleState, LocalInfo, PipeInfo, PipeMode};
 use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
+use crate::parts::PipeParts;
 use crate::pipe::{PeekInfo, ReadInfo};
 use crate::service::connecting::Connecting;
 use crate::stream::Cause;
@@ -33,6 +35,7 @@ pub struct NamedPipeServer {
 
 surface!(NamedPipeServer, crate::NamedPipeServer);
 queries!(NamedPipeServer);
+moving!(NamedPipeServer, crate::NamedPipeServer);
 
 impl NamedPipeServer {
     /// Waits until a client has opened the pipe; returns at once if one has, also if it has left

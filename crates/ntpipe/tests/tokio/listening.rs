@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_core::Stream;
 use ntpipe::tokio::{ClientOptions, Listener, PipeMode, ServerOptions, call};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Builder;
 
-use crate::support::{PATIENCE, code, in_both_runtimes, name, put_to_sleep};
+use crate::support::{PATIENCE, code, in_both_runtimes, name, poll_once, put_to_sleep};
 
 in_both_runtimes! {
     async fn a_listener_hands_out_client_after_client() {
@@ -170,4 +172,25 @@ in_both_runtimes! {
         let (read, ()) = tokio::join!(call(&name, b"question", &mut reply, Some(PATIENCE)), serve);
         assert_eq!(&reply[..read.unwrap().len], b"answer");
     }
+}
+
+#[test]
+fn an_accept_outside_of_a_runtime_hands_its_client_out() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let name = name();
+    let inside = runtime.enter();
+    let listener = Listener::bind(&name, &ServerOptions::new()).unwrap();
+    let client = ClientOptions::new().open(&name).unwrap();
+    drop(inside);
+    let mut accept = Box::pin(listener.accept());
+    let server = loop {
+        match poll_once(accept.as_mut()) {
+            Poll::Ready(server) => break server.unwrap(),
+            Poll::Pending => std::thread::yield_now(),
+        }
+    };
+    runtime.block_on(async {
+        client.write_message(b"x").await.unwrap();
+        assert_eq!(server.read_message(&mut [0; 4]).await.unwrap().len, 1);
+    });
 }

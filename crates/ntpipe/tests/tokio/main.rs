@@ -18,6 +18,7 @@ mod handles;
 mod lifetime;
 mod listening;
 mod load;
+mod moving;
 mod queries;
 mod readiness;
 mod support;

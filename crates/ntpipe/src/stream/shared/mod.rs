@@ -12,6 +12,8 @@ use ntpipe_proto::lane::{Flush, OpId, Outgoing, Reader, Withdrawal, Writer, ring
 use ntpipe_proto::{Error, Operation};
 
 use super::{PipeStream, ReadSide, Slot, Terms, WriteSide, lock};
+#[cfg(feature = "tokio")]
+use super::{new_reader, new_writer};
 use crate::locked::try_lock;
 use crate::ring::deferred::{DeferredIn, DeferredOut, ReadSoFar, WrittenSoFar};
 use crate::ring::roster::{Held, HolderId, Roster, Side};
@@ -68,6 +70,14 @@ pub(crate) struct Newcomer {
     pub(crate) file: std::os::fd::OwnedFd,
 }
 
+/// What an end reads and writes with.
+#[cfg(feature = "tokio")]
+#[derive(Debug)]
+pub(crate) struct Engines {
+    reader: Reader,
+    writer: Writer,
+}
+
 /// How long a look at a contested write is repeated in one go.
 const CONTESTED_LOOKS: u32 = 200;
 /// How often who waits looks for dead holders, in case nobody else does.
@@ -114,6 +124,41 @@ impl PipeStream {
             entered => entered?,
         };
         Ok(Newcomer { link, id, file })
+    }
+
+    /// What a shared end works with, for one that goes on alone; this one is not to be used again.
+    ///
+    /// # Errors
+    /// `ERROR_NOT_SUPPORTED` (50): others hold it too.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_over(&self) -> Result<Engines, Error> {
+        let (mut write, mut read) = (lock(&self.write), lock(&self.read.side));
+        let link = self.linked(&read.link, Operation::Write)?;
+        self.bury_dead(&mut read, &mut write, &link, None)?;
+        let roster = link.roster().ok_or(Error::INTERNAL_ERROR)?;
+        let reading = read.enter(&self.terms, &link, None)?;
+        let writing = write.enter(&self.terms, &link, None)?;
+        // None but a holder can enter another one, and this one does not.
+        if roster.others().next().is_some() {
+            return Err(Error::NOT_SUPPORTED);
+        }
+        drop((reading, writing));
+        Ok(Engines {
+            reader: std::mem::replace(&mut read.reader, new_reader(&self.terms)),
+            writer: std::mem::replace(&mut write.writer, new_writer(&self.terms)),
+        })
+    }
+
+    /// Goes on where a shared end has been [taken over](Self::take_over).
+    #[cfg(feature = "tokio")]
+    pub(crate) fn go_on_with(&self, engines: Engines) {
+        let (mut write, mut read) = (lock(&self.write), lock(&self.read.side));
+        let Engines { mut reader, writer } = engines;
+        if let Slot::Linked(link) = &read.link {
+            reader.stop_asking(&**link);
+        }
+        read.reader = reader;
+        write.writer = writer;
     }
 
     /// Gives this process' part in a shared end up; [`Left::Last`] also for an end that is not
