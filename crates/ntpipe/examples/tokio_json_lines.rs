@@ -33,6 +33,10 @@ async fn serve(client: NamedPipeServer) -> io::Result<()> {
     let mut request = [0; 1024];
     loop {
         let read = client.read_message(&mut request).await?;
+        if read.more {
+            // The rest would be taken for the next request.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let request = serde_json::from_slice::<Value>(request.get(..read.len).unwrap_or_default());
         let numbers = request
             .ok()

@@ -12,6 +12,9 @@ use crate::ring::Link;
 #[derive(Debug, Default)]
 pub(super) struct Stash {
     buffer: Vec<u8>,
+    /// How much of it was handed out.
+    start: usize,
+    /// How much there is behind that.
     filled: usize,
 }
 
@@ -41,7 +44,7 @@ impl Stash {
         }
         let len = self.filled.min(dst.len());
         let (own, rest) = dst.split_at_mut(len);
-        own.copy_from_slice(self.buffer.get(..len).unwrap_or_default());
+        own.copy_from_slice(self.front(len));
         let mut peek = match reader.peek(link, rest) {
             // What is here is not lost with the writer.
             Err(error) if error == Error::BROKEN_PIPE => Peek::default(),
@@ -71,15 +74,21 @@ impl Stash {
     /// Copies the beginning out, and forgets it.
     pub(super) fn hand_out(&mut self, dst: &mut [u8]) -> usize {
         let len = self.filled.min(dst.len());
-        if let (Some(from), Some(to)) = (self.buffer.get(..len), dst.get_mut(..len)) {
-            to.copy_from_slice(from);
+        if let Some(to) = dst.get_mut(..len) {
+            to.copy_from_slice(self.front(len));
         }
-        self.buffer.copy_within(len..self.filled, 0);
+        self.start += len;
         self.filled -= len;
         if self.filled == 0 {
-            self.buffer = Vec::new();
+            *self = Self::default();
         }
         len
+    }
+
+    /// The first bytes, no more than there are.
+    fn front(&self, len: usize) -> &[u8] {
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        rest.get(..len).unwrap_or_default()
     }
 }
 
@@ -88,12 +97,15 @@ impl Stash {
     /// Keeps what a read has taken that can't wait for the rest.
     pub(super) fn keep(&mut self, taken: &[u8]) {
         self.buffer = taken.to_vec();
+        self.start = 0;
         self.filled = taken.len();
     }
 
     /// A buffer of `len` bytes for a read that goes on here, and how it goes on. Say afterwards
     /// with [`set_filled`](Self::set_filled) how far it came.
     pub(super) fn go_on(&mut self, len: usize) -> (Reading, &mut [u8]) {
+        // Only now: small reads of much would move it all again and again.
+        self.buffer.drain(..std::mem::take(&mut self.start));
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
         }
@@ -107,5 +119,29 @@ impl Stash {
 
     pub(super) fn set_filled(&mut self, filled: usize) {
         self.filled = filled;
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_handed_out_in_part_is_gone_on_with() {
+        let mut stash = Stash::default();
+        stash.keep(b"abcdef");
+        let mut one = [0; 1];
+        for byte in b"abc" {
+            assert_eq!((stash.hand_out(&mut one), one), (1, [*byte]));
+        }
+        assert_eq!((stash.len(), stash.front(2)), (3, &b"de"[..]));
+        let (op, buffer) = stash.go_on(5);
+        assert_eq!((op.filled(), &*buffer), (3, &b"def\0\0"[..]));
+        buffer[3] = b'g';
+        stash.set_filled(4);
+        let mut rest = [0; 9];
+        assert_eq!(stash.hand_out(&mut rest), 4);
+        assert_eq!(rest[..4], *b"defg");
+        assert!(stash.is_empty());
     }
 }
