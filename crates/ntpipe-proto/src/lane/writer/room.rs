@@ -63,8 +63,8 @@ impl Writer {
     ) -> Result<bool, Error> {
         let need = padded(need);
         let offset = self.tail & (self.capacity - 1);
-        // Whether it gets into the next piece.
-        if offset ^ (offset + need) >= MIN_PIECE {
+        // Whether it gets beyond a fragment's worth.
+        if offset ^ (offset + need) >= FRAGMENT {
             self.look_around(lane, offset, need)?;
         }
         let mut place = self.place(need, rest, keep);
@@ -88,11 +88,10 @@ impl Writer {
     /// soon knows when the reader has followed; and how far it may go.
     #[cold]
     fn look_around(&mut self, lane: &impl Outgoing, at: u64, need: u64) -> Result<(), Error> {
-        let passes = |step| at / step != (at + need) / step;
-        if self.turned > 0 || (at >= self.turn && passes(FRAGMENT)) {
+        if self.turned > 0 || at >= self.turn {
             self.refresh(lane)?;
         }
-        if self.turned == 0 && passes(STEP) {
+        if self.turned == 0 && at / STEP != (at + need) / STEP {
             self.lap = lane.lap(STEP);
         }
         Ok(())
