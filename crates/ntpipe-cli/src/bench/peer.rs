@@ -55,6 +55,8 @@ enum Role {
 
 /// How long nothing happens while wake-ups are counted.
 const REST: Duration = Duration::from_secs(1);
+/// How long after the last message everybody sleeps.
+const SETTLING: Duration = Duration::from_millis(50);
 
 impl BenchPeer {
     pub(crate) fn run(&self) -> Result<(), Failure> {
@@ -204,7 +206,7 @@ impl BenchPeer {
         Ok(Sample {
             figure: to_f64(count) / time.as_secs_f64(),
             p99: None,
-            cpu: used.as_secs_f64() * 1e6 / to_f64(count),
+            cpu: used.as_secs_f64() * 1e6 / to_f64(count.max(1)),
             memory: None,
             wakeups: None,
         })
@@ -226,7 +228,7 @@ impl BenchPeer {
         Ok(Sample {
             figure: to_f64(count) / time,
             p99: None,
-            cpu: cpu * 1e6 / to_f64(count),
+            cpu: cpu * 1e6 / to_f64(count.max(1)),
             memory: None,
             wakeups: None,
         })
@@ -271,8 +273,10 @@ impl BenchPeer {
         let mut active = ends::enter(self.transport, &self.name)?;
         call.run(&mut active, 1)?;
         let memory = to_f64(resident(other)?.saturating_sub(before)) / 1024.0;
-        let (us, they) = (Usage::of(process::id())?, Usage::of(other)?);
-        rest();
+        // Until who has just answered sleeps: that is not a wake-up at rest.
+        rest(SETTLING);
+        let (they, us) = (Usage::of(other)?, Usage::of(process::id())?);
+        rest(REST);
         // One of them is this thread's, which slept.
         let wakeups = Usage::of(process::id())?
             .wakeups_since(&us)
@@ -288,10 +292,10 @@ impl BenchPeer {
         let used = Usage::of(other)?.cpu_since(&they) + Usage::of(process::id())?.cpu_since(&us);
         call.last(&mut active)?;
         Ok(Sample {
-            figure: time.as_secs_f64() * 1e6 / to_f64(count),
+            figure: time.as_secs_f64() * 1e6 / to_f64(count.max(1)),
             p99: None,
-            cpu: used.as_secs_f64() * 1e6 / to_f64(count),
-            memory: Some(memory / size_f64(connections)),
+            cpu: used.as_secs_f64() * 1e6 / to_f64(count.max(1)),
+            memory: Some(memory / size_f64(connections.max(1))),
             wakeups: Some(to_f64(wakeups) / REST.as_secs_f64()),
         })
     }
@@ -401,6 +405,6 @@ fn raise_descriptors() {
     clippy::disallowed_methods,
     reason = "the time itself is what is wanted"
 )]
-fn rest() {
-    thread::sleep(REST);
+fn rest(time: Duration) {
+    thread::sleep(time);
 }

@@ -95,7 +95,7 @@ impl Measured {
             Workload::RoundTrip { .. }
             | Workload::Transact { .. }
             | Workload::Paused { .. }
-            | Workload::Idle { .. } => seconds * 1e6 / to_f64(self.count),
+            | Workload::Idle { .. } => seconds * 1e6 / to_f64(self.count.max(1)),
         };
         let p99 = (!self.singles.is_empty()).then(|| {
             let at = self.singles.len() * 99 / 100;
@@ -105,7 +105,7 @@ impl Measured {
         Sample {
             figure,
             p99,
-            cpu: used.as_secs_f64() * 1e6 / to_f64(self.count),
+            cpu: used.as_secs_f64() * 1e6 / to_f64(self.count.max(1)),
             memory: None,
             wakeups: None,
         }
@@ -350,10 +350,10 @@ pub(super) fn check(right: bool) -> io::Result<()> {
 
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^52")]
 pub(super) fn to_f64(count: u64) -> f64 {
-    count.max(1) as f64
+    count as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^52")]
 pub(super) fn size_f64(count: usize) -> f64 {
-    count.max(1) as f64
+    count as f64
 }
