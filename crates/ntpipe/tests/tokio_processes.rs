@@ -14,7 +14,7 @@ use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, ServerOptions};
+use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, PipeMode, ServerOptions};
 use ntpipe::{IoErrorExt, PipeParts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -321,4 +321,36 @@ fn an_end_moves_from_tasks_to_tasks_of_another_process() {
             stage.start("client").finish();
             server.finish();
         });
+}
+
+#[test]
+fn a_message_that_its_reader_is_taking_is_taken_back_once_it_has_decided() {
+    Scenario::alone(this_test!(), || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut options = ServerOptions::new();
+        options.pipe_mode(PipeMode::Message).out_buffer_size(64);
+        let (memory, _raw, server) = runtime.block_on(async {
+            let server = options.create(PIPE).unwrap();
+            let raw = Raw::connect();
+            let memory = raw.attach();
+            server.connect().await.unwrap();
+            let large = bytes(0, 2 << 20);
+            assert_eq!(server.try_write(&large).unwrap(), large.len());
+            let thread = server.try_clone().unwrap().into_blocking();
+            (memory, raw, thread)
+        });
+        memory.set64(raw::CLAIM, 100);
+        drop(runtime);
+        server
+            .set_write_timeout(Some(Duration::from_micros(1)))
+            .unwrap();
+        let behind = server.write_message(b"behind").unwrap_err();
+        assert_eq!(behind.win32_code(), Some(121));
+        // It gives way.
+        memory.set64(raw::CLAIM, 0);
+        server
+            .set_write_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        assert_eq!(server.write_message(b"next").unwrap(), 4);
+    });
 }

@@ -275,11 +275,15 @@ impl PipeStream {
         if self.terms.pipe_type == PipeType::Byte && quota > 0 {
             let part = src.len().min(size(writer.free_quota(&**link)?));
             let worth = src.len().min(quota).min(MIN_PART);
-            let some = src.get(..part).filter(|part| part.len() >= worth);
-            if let Some(some) = some
-                && writer.begin_at_once(&**link, some)?
+            // The quota may have more room than the ring, which has gaps.
+            for len in [part, worth]
+                .into_iter()
+                .filter(|len| (worth..=part).contains(len))
             {
-                return Ok(Attempted::Written(Written::Done(part)));
+                let some = src.get(..len).unwrap_or_default();
+                if writer.begin_at_once(&**link, some)? {
+                    return Ok(Attempted::Written(Written::Done(len)));
+                }
             }
             return Ok(Attempted::Needs(worth));
         }
@@ -322,8 +326,15 @@ impl PipeStream {
             return Poll::Ready(Err(side.link.left()));
         }
         let peer = link.peer();
+        let first = side.writer.first_unstored();
         let resumed = side.writer.resume(&**link, id, src);
         tell_reader(side.seat.as_ref(), link);
+        let is_stored = first == Some(id) && side.writer.first_unstored() != first;
+        let is_over = resumed != Ok(Poll::Pending) || peer != Peer::Connected;
+        if (is_stored || is_over) && side.writer.has_waiters() {
+            // Threads at this end may wait for just that.
+            link.wake_own();
+        }
         match (resumed, peer) {
             (Err(error), _) => Poll::Ready(Err(link.poison(error))),
             (Ok(Poll::Ready(())), _) => Poll::Ready(Ok(())),
@@ -336,25 +347,23 @@ impl PipeStream {
         }
     }
 
-    /// Takes back what the peer has not read of a write that was accepted; whether the peer has it
-    /// all.
-    pub(crate) fn withdraw(&self, link: &Arc<Link>, id: OpId) -> bool {
+    /// Takes back what the peer has not read of a write that was accepted. If it is
+    /// [`Contested`](Withdrawal::Contested), the peer is just taking it: ask again.
+    pub(crate) fn withdraw(&self, link: &Arc<Link>, id: OpId) -> Withdrawal {
         let mut side = lock(&self.write);
         if !side.link.is(link) {
-            return false;
+            return Withdrawal::Withdrawn;
         }
-        // If the peer is just taking it, it may have it.
-        let withdrawn = side.writer.withdraw(&**link, id);
+        let withdrawal = side.writer.withdraw(&**link, id);
         // There may be room without the peer.
         side.refused = None;
         link.wake_peer(Wait::DATA);
-        match withdrawn {
-            Ok(withdrawal) => withdrawal == Withdrawal::Completed,
-            Err(error) => {
-                link.poison(error);
-                false
-            }
-        }
+        // Threads at this end may wait for just that.
+        link.wake_own();
+        withdrawal.unwrap_or_else(|error| {
+            link.poison(error);
+            Withdrawal::Withdrawn
+        })
     }
 
     /// Whether a write is worth trying: there is room, or an error to tell. After one that was

@@ -14,6 +14,7 @@ use ntpipe_proto::{Error, IoErrorExt, PipeType};
 
 use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
+use super::taking_back::TakingBack;
 use crate::pipe::ReadInfo;
 use crate::ring::{Link, Peer, Wait};
 use crate::stream::{Attempt, Call, Cause, PipeStream, Sight, Ticket, Written, lock};
@@ -524,7 +525,12 @@ impl<H: Holder> Drop for Rest<H> {
     fn drop(&mut self) {
         if !self.is_over {
             // The runtime is gone.
-            let has_come = self.end.pipe.withdraw(&self.link, self.id);
+            let has_come = TakingBack {
+                end: Arc::clone(&self.end),
+                link: Arc::clone(&self.link),
+                id: self.id,
+            }
+            .begin();
             self.is_lost.store(!has_come, Ordering::Release);
         }
         // Others may have waited for this.

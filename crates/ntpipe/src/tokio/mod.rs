@@ -69,6 +69,7 @@ mod patience;
 mod queries;
 mod server;
 mod surface;
+mod taking_back;
 
 pub use client::{ClientOptions, NamedPipeClient, call, wait};
 pub use halves::{OwnedReadHalf, OwnedWriteHalf};

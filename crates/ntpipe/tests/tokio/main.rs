@@ -22,4 +22,5 @@ mod moving;
 mod queries;
 mod readiness;
 mod support;
+mod threads;
 mod wakers;

@@ -1,14 +1,17 @@
 //! What all these tests need.
 
+use std::fs;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use ntpipe::IoErrorExt;
 use ntpipe::tokio::{ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, ServerOptions};
+use rustix::thread::Pid;
 
 /// A test that takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,6 +114,18 @@ pub(crate) fn put_to_sleep<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Arc<W
         if wakes.count() == 0 {
             return wakes;
         }
+    }
+}
+
+/// Waits until another thread of this process sleeps in a call.
+pub(crate) fn until_asleep(thread: Pid) {
+    let stat = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
+    let is_asleep = || {
+        let stat = fs::read_to_string(&stat).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    while !is_asleep() {
+        thread::yield_now();
     }
 }
 
