@@ -198,7 +198,9 @@ mod left {
                 Self::Wake(waker) => waker.wake(),
                 Self::Drop(waker) => drop(waker),
             });
-            if panic::catch_unwind(run).is_err() {
+            if let Err(payload) = panic::catch_unwind(run) {
+                // Dropping it is somebody else's code again.
+                mem::forget(payload);
                 tracing::error!("the waker of a task has panicked");
             }
         }

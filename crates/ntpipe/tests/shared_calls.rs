@@ -15,14 +15,18 @@ use ntpipe::{Canceller, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMod
 use ntpipe::{EndState, WaitMode};
 
 mod support;
-use support::{PIPE, Scenario, asleep, code, this_test, until};
+use support::{PIPE, Scenario, asleep, bytes, code, this_test, until};
 
 const QUOTA: u32 = 100;
 
 fn pair() -> (NamedPipeServer, NamedPipeClient) {
+    pair_with(QUOTA)
+}
+
+fn pair_with(quota: u32) -> (NamedPipeServer, NamedPipeClient) {
     let mut options = ServerOptions::new();
     options.pipe_mode(PipeMode::Message);
-    options.in_buffer_size(QUOTA).out_buffer_size(QUOTA);
+    options.in_buffer_size(quota).out_buffer_size(quota);
     let server = options.create(PIPE).unwrap();
     let mut options = ClientOptions::new();
     let client = options.pipe_mode(PipeMode::Message).open(PIPE).unwrap();
@@ -59,6 +63,30 @@ fn each_call_that_waits_at_a_shared_end_is_cancelled() {
         other.flush().unwrap();
         server.write_message(b"reply").unwrap();
         assert_eq!(other.read_message(&mut buf).unwrap().len, 5);
+    });
+}
+
+#[test]
+fn a_message_larger_than_the_ring_comes_to_a_shared_end_whole() {
+    Scenario::alone(this_test!(), || {
+        for quota in [0, QUOTA, 5_000, 65_536, 200_000] {
+            let (server, client) = pair_with(quota);
+            let _other = further(&client);
+            let large = bytes(quota as usize, 9 << 20);
+            thread::scope(|scope| {
+                // What goes before leaves the ring's end at different places.
+                scope.spawn(|| {
+                    server.write_message(&large[..70_000]).unwrap();
+                    server.write_message(&large).unwrap();
+                });
+                let mut buf = vec![0; large.len()];
+                assert_eq!(client.read_message(&mut buf).unwrap().len, 70_000);
+                let read = client.read_message(&mut buf).unwrap();
+                assert_eq!((read.len, read.more), (large.len(), false));
+                assert!(buf == large, "{quota}");
+            });
+            drop((server, client));
+        }
     });
 }
 

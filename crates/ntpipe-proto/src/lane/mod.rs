@@ -12,6 +12,8 @@
 //!              <------- at most `capacity` ----->
 //! ```
 //!
+//! A writer that turns back early skips the rest of a lap, which counts as position and not as room.
+//!
 //! A record is eight bytes of header (length, flags) and its payload, padded to eight bytes; it
 //! never crosses the end of the ring. One write is one or more records (`FIRST` .. `LAST`).
 //!
@@ -125,6 +127,15 @@ pub fn ring_capacity(quota: u32) -> u64 {
     let quota = u64::from(quota);
     let roomy = (quota * 16 + MIN_RING).min(ROOMY_RING);
     roomy.max(quota * 2).next_power_of_two()
+}
+
+/// The most that is kept of a ring for writes that never wait: it holds some requests of usual
+/// size, and a large write that can't use it still has three quarters of the smallest ring.
+const MAX_RESERVE: u64 = 64 * 1024;
+
+/// What a write that has to wait leaves free of a ring.
+fn reserve(capacity: u64) -> u64 {
+    MAX_RESERVE.min(capacity / 4)
 }
 
 /// A length of shared memory as an index of this process.

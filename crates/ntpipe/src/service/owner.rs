@@ -242,6 +242,10 @@ impl Owner {
                     let created = self.create_here(&mut machine, options, read_mode);
                     return created.map_err(Unable::Refused);
                 }
+                // A waker that creates instances: the answer would never be heard.
+                Role::Member(_) if self.service().is_this_thread() => {
+                    return Err(Unable::Refused(Error::SEM_TIMEOUT));
+                }
                 Role::Member(_) => {}
             }
             let (after, outcome) = self.ask_for_instance(machine, options, read_mode);

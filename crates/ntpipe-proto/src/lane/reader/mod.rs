@@ -3,10 +3,12 @@
 use std::task::Poll;
 
 use super::record::{FIRST, LAST, LONG, SKIP, WITHDRAWABLE, WITHDRAWN};
+use super::words::LIMIT;
 use super::{CORRUPT, HEADER, Header, Incoming, Pos, Taken, count, padded, size};
 use crate::{Error, PipeType, ReadMode};
 
 mod peek;
+mod room;
 mod save;
 mod survivor;
 
@@ -214,6 +216,12 @@ impl Reader {
     #[must_use]
     pub fn position(&self) -> Pos {
         Pos(self.head)
+    }
+
+    /// Where the record begins that it reads next, or has read in part.
+    #[must_use]
+    pub fn record_start(&self) -> Pos {
+        Pos(self.record.map_or(self.head, |record| record.start))
     }
 
     fn read_bytes(
@@ -493,7 +501,8 @@ impl Reader {
 
     fn refresh(&mut self, lane: &impl Incoming) -> Result<(), Error> {
         let tail = lane.tail().0;
-        if tail < self.tail || tail > self.furthest() || !tail.is_multiple_of(HEADER) {
+        let most = self.furthest().min(LIMIT);
+        if tail < self.tail || tail > most || !tail.is_multiple_of(HEADER) {
             return Err(CORRUPT);
         }
         self.tail = tail;

@@ -179,16 +179,21 @@ fn a_reader_that_stops_in_what_was_skipped_lies() {
         pair.memory.tail.get() > ring_capacity(QUOTA),
         "it has turned"
     );
-    for head in [before + 1, before + 7, before + 8, ring_capacity(QUOTA) - 8] {
+    for (head, is_lie) in [
+        (before, false),
+        (before + 1, true),
+        (before + 8, true),
+        (ring_capacity(QUOTA) - 8, true),
+        (ring_capacity(QUOTA), false),
+    ] {
         let mut words = Vec::new();
         pair.writer.save(&mut words);
         let mut writer =
             Writer::restore(PipeType::Message, QUOTA, ring_capacity(QUOTA), &words).unwrap();
         let head = Pos(head);
         pair.memory.taken.set(Taken { head, consumed });
-        // What follows from a place behind the SKIP does no harm, and is not told from the truth.
         let refused = writer.free_quota(&pair.memory).is_err();
-        assert_eq!(refused, head.0 < before + 8);
+        assert_eq!(refused, is_lie, "{head:?}");
     }
 }
 
@@ -245,4 +250,90 @@ fn nothing_turns_back_onto_what_is_not_read() {
         }
         assert_eq!(pair.read(200_000), some(&large));
     }
+}
+
+#[test]
+fn a_reader_that_keeps_all_to_itself_knows_when_the_writer_is_stuck() {
+    let large = vec![7; 9 << 20];
+    for quota in [100, 5000, 61_440, QUOTA, 300_000] {
+        for to in [0, START - 20_000, START - 3000, START + 9000, 500_000] {
+            for unread in [0, 1, 3] {
+                let mut pair = Pair::new(PipeType::Message, quota);
+                pair.advance(to, 90);
+                (0..unread).for_each(|_| assert_eq!(pair.write(&[1; 20]), Begun::Done));
+                pair.pending(&large);
+                // It learns how far the writer has come.
+                pair.peek(10);
+                let from = pair.reader.record_start();
+                assert!(
+                    !pair.reader.leaves_room(&pair.memory, from),
+                    "{quota} {to} {unread}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_early_turn_skips_leaves_room_but_not_all_of_it() {
+    let large = vec![7; 9 << 20];
+    for quota in [61_440, QUOTA] {
+        for len in [90, 5000, 16_000] {
+            let mut pair = Pair::new(PipeType::Message, quota);
+            pair.memory.lap.set(0);
+            assert_eq!(pair.write(&vec![1; len]), Begun::Done);
+            while pair.memory.tail.get() < ring_capacity(quota) {
+                assert_eq!(pair.write(&vec![1; len]), Begun::Done);
+                pair.peek(10);
+                let from = pair.reader.record_start();
+                assert!(pair.reader.leaves_room(&pair.memory, from));
+                if pair.memory.tail.get() < ring_capacity(quota) {
+                    assert!(pair.read(len).is_ready());
+                }
+            }
+            pair.pending(&large);
+            pair.peek(10);
+            let from = pair.reader.record_start();
+            assert!(!pair.reader.leaves_room(&pair.memory, from));
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_lies_about_its_records_leaves_no_room() {
+    let mut pair = Pair::new(PipeType::Message, QUOTA);
+    assert_eq!(pair.write(&[1; 90]), Begun::Done);
+    pair.peek(10);
+    assert!(pair.reader.leaves_room(&pair.memory, Pos(0)));
+    for lie in [
+        Header { len: 100, flags: 3 },
+        Header {
+            len: u32::MAX,
+            flags: 64,
+        },
+        Header {
+            len: 0,
+            flags: 1 << 31,
+        },
+    ] {
+        pair.memory.store_header(Pos(0), lie);
+        assert!(!pair.reader.leaves_room(&pair.memory, Pos(0)), "{lie:?}");
+    }
+}
+
+#[test]
+fn a_position_that_no_writer_lives_to_see_is_a_lie() {
+    let end = 1 << 60;
+    let mut pair = Pair::new(PipeType::Byte, QUOTA);
+    let words = [end, end, 0, 0, 0, 0, 0, 0];
+    let capacity = ring_capacity(QUOTA);
+    pair.reader = Reader::restore(PipeType::Byte, QUOTA, capacity, &words).unwrap();
+    pair.memory.tail.set(end);
+    assert_eq!(pair.read(9), Poll::Pending);
+    pair.memory.tail.set(end + capacity);
+    let skip = Header { len: 0, flags: 64 };
+    pair.memory.store_header(Pos(end), skip);
+    let mut op = Reading::default();
+    let read = (pair.reader).read(&mut op, &pair.memory, ReadMode::Byte, &mut [0; 9]);
+    assert_eq!(read.err(), Some(Error::INVALID_DATA));
 }

@@ -7,19 +7,15 @@
 //! are detached only if it is free now, and whatever is stored before them leaves it free.
 
 use super::super::record::WITHDRAWABLE;
-use super::super::{FRAGMENT, HEADER, padded};
+use super::super::{FRAGMENT, HEADER, padded, reserve};
 use super::{OpId, Pending, TOTAL, Writer, count, room_for};
-
-/// The most that is kept of a ring for writes that never wait: it holds some requests of usual
-/// size, and a large write that can't use it still has three quarters of the smallest ring.
-const MAX_RESERVE: u64 = 64 * 1024;
 
 impl Writer {
     /// Lets go of a pending write that never waits: from here on it is this writer's own. `false`
     /// if it is none, or if the room that it will need is not free.
     pub(super) fn detach(&mut self, id: OpId, src: &[u8]) -> bool {
         let needed = self.room_with_detached(Some(count(src.len())));
-        let fits = needed <= self.free().min(self.reserve());
+        let fits = needed <= self.free().min(reserve(self.capacity));
         let op = self.pending.iter_mut().find(|op| op.id == id);
         let Some(op) = op.filter(|op| fits && op.never_waits() && op.stored == 0) else {
             return false;
@@ -41,7 +37,7 @@ impl Writer {
         };
         match goes_in {
             true => detached,
-            false => detached.max(self.reserve()),
+            false => detached.max(reserve(self.capacity)),
         }
     }
 
@@ -97,9 +93,5 @@ impl Writer {
             0 => 0,
             _ => HEADER + records + skip,
         }
-    }
-
-    fn reserve(&self) -> u64 {
-        MAX_RESERVE.min(self.capacity / 4)
     }
 }

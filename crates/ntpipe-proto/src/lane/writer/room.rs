@@ -211,19 +211,18 @@ impl Writer {
             return self.tail - head <= self.capacity;
         }
         let lap = (self.turned - 1) | (self.capacity - 1);
-        head < self.turned && (lap..=lap + 1 + self.capacity).contains(&self.tail)
+        head + HEADER <= self.turned && (lap..=lap + 1 + self.capacity).contains(&self.tail)
     }
 
     /// Looks whether a reader that has come to `head` has followed an early turn.
     pub(super) fn look_for_turn(&mut self, head: u64) -> Result<(), Error> {
         let skip = self.turned - HEADER;
-        // It stops where the SKIP begins, and goes on behind it.
-        let within = head > skip && head < self.turned;
-        let has_followed = head >= self.turned;
-        if within || (has_followed && self.tail - head > self.capacity) {
+        let lap_end = (skip | (self.capacity - 1)) + 1;
+        // It stops where the SKIP begins, and goes on where that leads.
+        if head > skip && head < lap_end {
             return Err(CORRUPT);
         }
-        if has_followed {
+        if head >= lap_end {
             self.turned = 0;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use ntpipe_proto::lane::{FRAGMENT, Incoming, Peek, Read, Reading, ring_capacity};
+use ntpipe_proto::lane::{Incoming, Peek, Read, Reading};
 use ntpipe_proto::{Error, ReadMode, Status, WaitMode};
 
 use super::super::{PipeStream, ReadSide, Terms, expired, lock, pace};
@@ -172,7 +172,7 @@ impl PipeStream {
             }
             let (before, begun) = (side.reader.position(), *op);
             // While the rest of a message is on its way it all stays, lest a death tears it.
-            let waits = mode == ReadMode::Message && self.has_room_for_more(side, link);
+            let from = side.reader.record_start();
             let mut is_torn = false;
             let read = side.work(link, &held, |reader, lane| {
                 if peer == Peer::Gone {
@@ -181,7 +181,10 @@ impl PipeStream {
                 let read = reader.read(op, lane, mode, dst);
                 if read != Ok(Poll::Pending) {
                     reader.stop_asking(lane);
-                } else if waits && op.filled() > begun.filled() {
+                } else if mode == ReadMode::Message
+                    && op.filled() > begun.filled()
+                    && reader.leaves_room(lane, from)
+                {
                     is_torn = true;
                     return Err(Error::IO_PENDING);
                 }
@@ -225,15 +228,6 @@ impl PipeStream {
         }
         held.take_ticket();
         Ok(Look::Again)
-    }
-
-    /// Whether the writer has room for a further piece, also if that has to skip the ring's end.
-    fn has_room_for_more(&self, side: &ReadSide, link: &Link) -> bool {
-        let unread = Incoming::tail(link)
-            .0
-            .saturating_sub(side.shared.so_far.taken.head.0);
-        let ring = ring_capacity(self.terms.reads.unwrap_or(0));
-        ring.saturating_sub(unread) > 3 * FRAGMENT
     }
 
     /// It waits no more. A write may have counted on what this read asked for: then it has it.
