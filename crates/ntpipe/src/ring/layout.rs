@@ -50,7 +50,7 @@ pub(super) struct Identity {
 pub(super) struct State {
     /// One of [`state`].
     pub(super) state: AtomicU32,
-    /// The CPU that last ran a thread of this end that had to wait.
+    /// The CPU that last ran a thread of this end that had to wait; at first, that made the memory.
     pub(super) cpu: AtomicU32,
 }
 

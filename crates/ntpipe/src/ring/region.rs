@@ -31,7 +31,7 @@ impl Region {
             .0
             .capacity
             .store(size_of_ring(capacity), Ordering::Relaxed);
-        page.state.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
+        page.state.0.cpu.store(cpu::current(), Ordering::Relaxed);
         page.state.0.state.store(state::OPEN, Ordering::Release);
         Ok((region, fd))
     }

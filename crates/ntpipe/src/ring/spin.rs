@@ -13,7 +13,7 @@ use super::bell::{self, Sleepers, Trust};
 use crate::sys::cpu;
 
 /// How a lane's waits have gone lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spin {
     credit: AtomicU32,
     waits: AtomicU32,
@@ -44,6 +44,16 @@ impl Pace {
     /// meanwhile. At most about half of what the peer does until it has used up its quota.
     pub(crate) fn far_behind(piece: u32, quota: u32) -> Self {
         Self((quota / piece.max(1) / 2 + quota / 1024).min(400))
+    }
+}
+
+impl Default for Spin {
+    /// Who begins is mostly about to be answered: the first wait is a full one.
+    fn default() -> Self {
+        Self {
+            credit: AtomicU32::new(1),
+            waits: AtomicU32::new(0),
+        }
     }
 }
 
