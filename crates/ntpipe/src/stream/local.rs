@@ -14,7 +14,7 @@ use std::task::Poll;
 
 use ntpipe_proto::{Error, PipeState};
 
-use super::reading::ask_anew;
+use super::reading::{ask_anew, look};
 use super::waiters::Handed;
 use super::{ReadSide, Slot, lock};
 use crate::canceller::Wake;
@@ -235,7 +235,8 @@ impl ReadHalf {
                 call.room
             } else {
                 // Of a message that has begun to come, all is announced.
-                let found = reader.peek(link, &mut []).map_or(0, |peek| peek.available);
+                let found = look(link, reader, |reader| reader.peek(link, &mut []));
+                let found = found.map_or(0, |peek| peek.available);
                 let found = usize::try_from(found).unwrap_or(usize::MAX);
                 call.room.min(filled.saturating_add(found).max(AMPLE))
             };

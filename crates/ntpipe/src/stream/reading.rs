@@ -203,12 +203,9 @@ impl PipeStream {
             Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
-        let before = side.reader.position();
-        let result = result.and_then(|()| side.stash.peek(&mut side.reader, link, dst));
-        if side.reader.position() != before {
-            // It let go of what was withdrawn, so that there may be room for more.
-            link.wake_peer(Wait::ROOM);
-        }
+        let ReadSide { reader, stash, .. } = side;
+        let peek = |reader: &mut Reader| stash.peek(reader, link, dst);
+        let result = result.and_then(|()| look(link, reader, peek));
         result.map_err(|error| link.poison(error))
     }
 
@@ -295,6 +292,16 @@ impl PipeStream {
             turn,
         })
     }
+}
+
+/// A look that takes nothing, but lets go of what was withdrawn: there may be room for more then.
+pub(super) fn look<T>(link: &Link, reader: &mut Reader, look: impl FnOnce(&mut Reader) -> T) -> T {
+    let before = reader.position();
+    let found = look(reader);
+    if reader.position() != before {
+        link.wake_peer(Wait::ROOM);
+    }
+    found
 }
 
 /// One look at the lane; it tells the peer what it took.

@@ -403,9 +403,11 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn poll_readable(&self) -> Poll<()> {
+        // First, for it lets go of what was withdrawn, and that changes what is to be seen.
+        let readable = self.pipe.poll_readable();
         match self.blocked_reading.is_still(&self.pipe) {
             true => Poll::Pending,
-            false => self.pipe.poll_readable(),
+            false => readable,
         }
     }
 

@@ -23,3 +23,4 @@ mod queries;
 mod readiness;
 mod support;
 mod wakers;
+mod withdrawn;
