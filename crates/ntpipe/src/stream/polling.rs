@@ -482,8 +482,7 @@ impl PipeStream {
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        let is_read = self.calls().reads() > 0 || !read.turns.is_empty() || read.transacts;
-        if !is_empty || !read.stash.is_empty() || is_read {
+        if !is_empty || self.is_being_read(&read) {
             return Err(Error::PIPE_BUSY);
         }
         if self.writable_link(&write.link)?.is_none() {
@@ -516,8 +515,13 @@ impl PipeStream {
         let mut side = lock(&self.read.side);
         if side.link.is(&turn.link) {
             side.transacts = false;
+            self.read.pass_on(&mut side, self.mode());
+            if !side.turns.is_empty() {
+                turn.link.wake_own();
+            }
         }
         drop(side);
+        // Tasks come behind threads.
         self.tasks.wake();
     }
 

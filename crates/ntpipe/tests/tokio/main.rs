@@ -8,6 +8,7 @@
 
 mod basics;
 mod behaviours;
+mod behind;
 mod buffers;
 mod cancel;
 mod cancelling;
