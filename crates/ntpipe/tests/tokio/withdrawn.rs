@@ -161,6 +161,9 @@ fn what_was_read_of_a_message_before_it_was_taken_back_is_told_at_once() {
             let (tasks, mut server, _client) = halfway.take_back();
             tasks.block_on(async {
                 timeout(PATIENCE, server.readable()).await.unwrap().unwrap();
+                let peek = server.peek(&mut []).await.unwrap();
+                let all = kept as u64;
+                assert_eq!((peek.available, peek.left, peek.messages), (all, all, 1));
                 assert_eq!(read(&mut server).unwrap(), kept);
                 put_to_sleep(pin!(server.readable()).as_mut());
                 // Nothing is unread.
