@@ -12,9 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Poll;
 
+#[cfg(feature = "tokio")]
+use ntpipe_proto::ReadMode;
+#[cfg(feature = "tokio")]
+use ntpipe_proto::lane::{Read, Reading};
 use ntpipe_proto::{Error, PipeState};
 
-use super::reading::ask_anew;
+use super::reading::{ask_anew, look};
 use super::waiters::Handed;
 use super::{ReadSide, Slot, lock};
 use crate::canceller::Wake;
@@ -218,6 +222,9 @@ impl ReadHalf {
 
     /// Reads what there is for those that wait, in order.
     fn serve(&self, side: &mut ReadSide, link: &Link) {
+        if side.is_reserved() {
+            return;
+        }
         let ReadSide {
             reader,
             turns,
@@ -235,7 +242,8 @@ impl ReadHalf {
                 call.room
             } else {
                 // Of a message that has begun to come, all is announced.
-                let found = reader.peek(link, &mut []).map_or(0, |peek| peek.available);
+                let found = look(link, reader, |reader| reader.peek(link, &mut []));
+                let found = found.map_or(0, |peek| peek.available);
                 let found = usize::try_from(found).unwrap_or(usize::MAX);
                 call.room.min(filled.saturating_add(found).max(AMPLE))
             };
@@ -272,6 +280,28 @@ impl ReadHalf {
             ask_anew(reader, turns, link);
             self.tell(side);
         }
+    }
+
+    /// What a transaction that is over has left of its reply goes to the reads that came behind it.
+    #[cfg(feature = "tokio")]
+    pub(super) fn pass_on(&self, side: &mut ReadSide, mode: ReadMode) {
+        let ReadSide { turns, stash, .. } = &mut *side;
+        if turns.is_empty() || stash.is_empty() {
+            return;
+        }
+        while !stash.is_empty()
+            && let Some(call) = turns.first_mut()
+        {
+            let mut bytes = vec![0; call.room.min(stash.len())];
+            let len = stash.hand_out(&mut bytes);
+            call.op = Reading::resumed(len);
+            call.handed = Some(Handed { from: 0, bytes });
+            if len == call.room {
+                let more = mode == ReadMode::Message;
+                turns.end_first(Ok(Read { len, more }));
+            }
+        }
+        self.tell(side);
     }
 
     /// Reads were ended or have come further: their threads are to look.

@@ -102,7 +102,7 @@ struct ReadSide {
     shared: SharedReads,
     /// What a task's read has of a message whose rest was not there yet.
     stash: Stash,
-    /// A task waits for the reply of its transaction: other tasks come behind it.
+    /// A task waits for the reply of its transaction: all other reads come behind it.
     #[cfg(feature = "tokio")]
     transacts: bool,
 }
@@ -298,8 +298,16 @@ impl PipeStream {
     }
 }
 
-/// Who still waits has waited for another connection, and will find that out.
 impl ReadSide {
+    /// Whether what comes is the reply of a task's transaction.
+    fn is_reserved(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.transacts;
+        #[cfg(not(feature = "tokio"))]
+        return false;
+    }
+
+    /// Who still waits has waited for another connection, and will find that out.
     fn forget_calls(&mut self) {
         self.turns.clear();
         self.arriving.clear();
@@ -312,6 +320,7 @@ impl ReadSide {
 }
 
 impl WriteSide {
+    /// As [`ReadSide::forget_calls`].
     fn forget_calls(&mut self) {
         self.waiters.clear();
         #[cfg(feature = "tokio")]

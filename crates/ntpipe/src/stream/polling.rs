@@ -13,8 +13,9 @@ use ntpipe_proto::lane::{
 };
 use ntpipe_proto::{Access, EndState, Error, Operation, PipeType, ReadMode};
 
+use super::reading::{look, try_read};
 use super::writing::tell_reader;
-use super::{PipeStream, ReadSide, Slot, WriteSide, lock, try_read};
+use super::{PipeStream, ReadSide, Slot, WriteSide, lock};
 use crate::locked::MutexGuard;
 use crate::ring::{Link, MemoryId, Peer, Wait};
 
@@ -73,9 +74,12 @@ pub(crate) type FlushOf = (Arc<Link>, Flush);
 pub(crate) struct Sight {
     /// Which connection it was.
     memory: Option<MemoryId>,
+    /// How far this end has read, or let go of what was withdrawn.
+    head: u64,
     tail: u64,
     taken: (u64, u64),
     peer: Option<Peer>,
+    mode: ReadMode,
 }
 
 /// A byte pipe takes part of a write only if that is worth it.
@@ -138,20 +142,20 @@ impl PipeStream {
         let mode = self.mode();
         // The peer first: what it had written before it went is seen then.
         let is_there = link.peer() == Peer::Connected;
-        let before = reader.position();
-        let found = reader.ahead(&**link, mode);
-        if reader.position() != before {
-            // It let go of what was withdrawn.
-            link.wake_peer(Wait::ROOM);
-        }
+        let found = look(link, reader, |reader| reader.ahead(&**link, mode));
         let found = found.map_err(|error| link.poison(error))?;
         let kept = stash.len();
         let is_enough = kept >= most || mode == ReadMode::Byte;
-        Ok(match found {
-            None if kept == 0 && !is_there => Ahead::TheEnd,
-            None if is_there && (kept == 0 || !is_enough) => Ahead::Nothing,
-            found => Ahead::Some(most.min(size(found.unwrap_or(0)).saturating_add(kept))),
-        })
+        let more = match found {
+            Some(found) => size(found),
+            None if kept == 0 && !is_there => return Ok(Ahead::TheEnd),
+            None if kept == 0 => return Ok(Ahead::Nothing),
+            None if is_enough => 0,
+            None if is_there && reader.is_within_message() => return Ok(Ahead::Nothing),
+            // The message ends here: a read that has room for more says how.
+            None => 1,
+        };
+        Ok(Ahead::Some(most.min(kept.saturating_add(more))))
     }
 
     fn read_now(&self, side: &mut ReadSide, dst: &mut [u8]) -> Result<Poll<Read>, Error> {
@@ -221,10 +225,14 @@ impl PipeStream {
         if self.terms.reads.is_none() || link.peer() != Peer::Connected {
             return Poll::Ready(());
         }
-        // What was kept of a message goes to reads of bytes at once.
-        let is_kept = !stash.is_empty() && self.mode() == ReadMode::Byte;
+        let mode = self.mode();
+        let found = look(link, reader, |reader| reader.ahead(&**link, mode));
+        // What was kept of a message goes to reads of bytes at once, to others with its rest, or when
+        // there is none.
+        let waits = mode == ReadMode::Message && reader.is_within_message();
+        let is_kept = !stash.is_empty() && !waits;
         // An error is found again by the read.
-        let is_empty = !is_kept && reader.is_empty(&**link).unwrap_or(false);
+        let is_empty = !is_kept && found.is_ok_and(|found| found.is_none());
         if is_empty || !turns.is_empty() || *transacts {
             return Poll::Pending;
         }
@@ -483,8 +491,7 @@ impl PipeStream {
         let link = self.linked(&read.link, Operation::Transact)?;
         let is_empty = read.reader.is_empty(&*link);
         let is_empty = is_empty.map_err(|error| link.poison(error))?;
-        let is_read = self.calls().reads() > 0 || !read.turns.is_empty() || read.transacts;
-        if !is_empty || !read.stash.is_empty() || is_read {
+        if !is_empty || self.is_being_read(&read) {
             return Err(Error::PIPE_BUSY);
         }
         if self.writable_link(&write.link)?.is_none() {
@@ -517,30 +524,36 @@ impl PipeStream {
         let mut side = lock(&self.read.side);
         if side.link.is(&turn.link) {
             side.transacts = false;
+            self.read.pass_on(&mut side, self.mode());
+            if !side.turns.is_empty() {
+                turn.link.wake_own();
+            }
         }
         drop(side);
+        // Tasks come behind threads.
         self.tasks.wake();
     }
 
     /// What there is to be seen now.
     pub(crate) fn sight(&self) -> Sight {
-        let Some(link) = self.link() else {
-            return Sight {
-                memory: None,
-                tail: 0,
-                taken: (0, 0),
-                peer: None,
-            };
+        let side = lock(&self.read.side);
+        let mut sight = Sight {
+            memory: None,
+            head: side.reader.position().0,
+            tail: 0,
+            taken: (0, 0),
+            peer: None,
+            mode: self.mode(),
         };
-        // The peer first: what it had written before it went is seen then.
-        let peer = Some(link.peer());
-        let taken = Outgoing::taken(&*link);
-        Sight {
-            memory: Some(link.own_id()),
-            tail: Incoming::tail(&*link).0,
-            taken: (taken.head.0, taken.consumed),
-            peer,
+        if let Slot::Linked(link) = &side.link {
+            sight.memory = Some(link.own_id());
+            // The peer first: what it had written before it went is seen then.
+            sight.peer = Some(link.peer());
+            sight.tail = Incoming::tail(&**link).0;
+            let taken = Outgoing::taken(&**link);
+            sight.taken = (taken.head.0, taken.consumed);
         }
+        sight
     }
 }
 

@@ -32,8 +32,9 @@ impl PipeStream {
             None => self.read_side_by(deadline)?,
         };
         let mut op = Reading::default();
+        let is_next = side.turns.is_empty() && !side.is_reserved();
         if !side.stash.is_empty()
-            && side.turns.is_empty()
+            && is_next
             && matches!(
                 side.link.state(),
                 Ok(EndState::Connected | EndState::Closing)
@@ -44,13 +45,8 @@ impl PipeStream {
                 Resumed::Reading(resumed) => op = resumed,
             }
         }
-        let ReadSide {
-            link,
-            reader,
-            turns,
-            ..
-        } = &mut *side;
-        if turns.is_empty()
+        let ReadSide { link, reader, .. } = &mut *side;
+        if is_next
             && let Slot::Linked(link) = link
             && link.roster().is_none()
         {
@@ -116,7 +112,7 @@ impl PipeStream {
                     || link.rings() != rings
                     || link.peer() != Peer::Connected
             };
-            let first = side.turns.is_first(turn);
+            let first = side.is_next(turn);
             if first {
                 let mode = self.mode();
                 match try_read(link, &mut side.reader, &mut op, mode, dst) {
@@ -141,7 +137,7 @@ impl PipeStream {
                 continue;
             }
             let mut side_then = lock(&half.side);
-            if side_then.link.is(link) && link.roster().is_none() {
+            if side_then.link.is(link) && link.roster().is_none() && !side_then.is_reserved() {
                 side_then.ask(link, turn, true);
             }
             drop(side_then);
@@ -164,7 +160,7 @@ impl PipeStream {
         op: &mut Reading,
         dst: &mut [u8],
     ) -> Result<Read, Error> {
-        let first = side.turns.is_first(turn);
+        let first = side.is_next(turn);
         side.ask(link, turn, false);
         if !first {
             return Err(Error::SEM_TIMEOUT);
@@ -203,12 +199,9 @@ impl PipeStream {
             Peer::Gone => side.reader.writer_gone(link),
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
-        let before = side.reader.position();
-        let result = result.and_then(|()| side.stash.peek(&mut side.reader, link, dst));
-        if side.reader.position() != before {
-            // It let go of what was withdrawn, so that there may be room for more.
-            link.wake_peer(Wait::ROOM);
-        }
+        let ReadSide { reader, stash, .. } = side;
+        let peek = |reader: &mut Reader| stash.peek(reader, link, dst);
+        let result = result.and_then(|()| look(link, reader, peek));
         result.map_err(|error| link.poison(error))
     }
 
@@ -230,7 +223,7 @@ impl PipeStream {
         }
         let mut side = self.read_side_by(deadline)?;
         let link = self.linked(&side.link, Operation::Transact)?;
-        if !side.stash.is_empty() || !side.turns.is_empty() {
+        if self.is_being_read(&side) {
             return Err(Error::PIPE_BUSY);
         }
         let is_empty = match link.roster() {
@@ -261,6 +254,15 @@ impl PipeStream {
             return result;
         }
         self.read_in_turn(side, &link, turn, reply, deadline)
+    }
+
+    /// Whether somebody reads, or has read a part of a message, so that no transaction can begin.
+    pub(super) fn is_being_read(&self, side: &ReadSide) -> bool {
+        #[cfg(feature = "tokio")]
+        let by_tasks = side.transacts || self.calls.reads() > 0;
+        #[cfg(not(feature = "tokio"))]
+        let by_tasks = false;
+        by_tasks || !side.turns.is_empty() || !side.stash.is_empty()
     }
 
     /// A read waits from here on. Look for data after this.
@@ -295,6 +297,16 @@ impl PipeStream {
             turn,
         })
     }
+}
+
+/// A look that takes nothing, but lets go of what was withdrawn: there may be room for more then.
+pub(super) fn look<T>(link: &Link, reader: &mut Reader, look: impl FnOnce(&mut Reader) -> T) -> T {
+    let before = reader.position();
+    let found = look(reader);
+    if reader.position() != before {
+        link.wake_peer(Wait::ROOM);
+    }
+    found
 }
 
 /// One look at the lane; it tells the peer what it took.
@@ -336,6 +348,11 @@ pub(super) fn ask_anew(reader: &mut Reader, turns: &Waiters, link: &Link) {
 }
 
 impl ReadSide {
+    /// Whether what comes is for this read.
+    fn is_next(&self, turn: u64) -> bool {
+        self.turns.is_first(turn) && !self.is_reserved()
+    }
+
     /// Tells the writer what all reads that wait ask for, and whether this one asks too.
     fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
         self.turns.ask(turn, asks);

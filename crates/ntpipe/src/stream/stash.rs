@@ -56,7 +56,9 @@ impl Stash {
         if peek.messages == 0 {
             // None of the rest is in the lane at the moment.
             peek.messages = 1;
-            peek.left = reader.left_of_message();
+            if reader.is_within_message() {
+                peek.left = reader.left_of_message();
+            }
         }
         peek.left += u64::try_from(kept).unwrap_or(u64::MAX);
         Ok(peek)

@@ -404,9 +404,11 @@ impl<H: Holder> End<H> {
     }
 
     pub(super) fn poll_readable(&self) -> Poll<()> {
+        // First, for it lets go of what was withdrawn, and that changes what is to be seen.
+        let readable = self.pipe.poll_readable();
         match self.blocked_reading.is_still(&self.pipe) {
             true => Poll::Pending,
-            false => self.pipe.poll_readable(),
+            false => readable,
         }
     }
 
@@ -433,10 +435,20 @@ impl<H: Holder> End<H> {
     ) -> io::Result<R> {
         // How much this one wants to write is not known: less, perhaps, than another did in vain.
         let room = || self.poll_writable_if(PipeStream::poll_room);
-        if self.poll_ready_if(interest, room).is_pending() {
+        self.try_io_if(interest, || self.poll_ready_if(interest, room), operation)
+    }
+
+    fn try_io_if<R>(
+        &self,
+        interest: Interest,
+        ready: impl FnOnce() -> Poll<Ready>,
+        operation: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        // Before all looks: what comes after this, none of them may have found wanting.
+        let sight = self.pipe.sight();
+        if ready().is_pending() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let sight = self.pipe.sight();
         let result = operation();
         if let Err(error) = &result
             && error.kind() == io::ErrorKind::WouldBlock
@@ -561,5 +573,50 @@ pub(super) fn turned<T>(result: Result<Poll<T>, Error>) -> Poll<Result<T, Error>
         Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
         Ok(Poll::Pending) => Poll::Pending,
         Err(error) => Poll::Ready(Err(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientOptions, PipeMode, ServerOptions};
+
+    #[test]
+    fn what_comes_while_an_operation_looks_is_not_taken_for_what_it_found_wanting() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _context = runtime.enter();
+        let name = format!(r"\\.\pipe\ntpipe-test-looks-{}", std::process::id());
+        let server = (ServerOptions::new().pipe_mode(PipeMode::Message))
+            .create(&name)
+            .unwrap();
+        let client = ClientOptions::new().open(&name).unwrap();
+        server.connect().unwrap();
+        let end = End::new(server).unwrap();
+        let write = |message: &[u8]| client.write_message(message).unwrap();
+        let mut buf = [0; 8];
+        let mut transaction = None;
+        write(b"found");
+        let look = || {
+            let ready = end.poll_ready(Interest::READABLE);
+            // Before it tries to read, another task has that and begins a transaction.
+            assert!(end.try_read(&mut buf).is_ready());
+            transaction = Some(end.pipe.poll_request(b"ask"));
+            write(b"reply");
+            ready
+        };
+        let read = || match end.try_read(&mut [0; 8]) {
+            Poll::Ready(read) => Ok(read),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        assert!(end.try_io_if(Interest::READABLE, look, read).is_err());
+        let Some(Ok(Poll::Ready((turn, _)))) = transaction else {
+            panic!("{transaction:?}");
+        };
+        // It is given up.
+        end.pipe.end_transaction(&turn);
+        assert!(end.poll_readable().is_ready());
     }
 }

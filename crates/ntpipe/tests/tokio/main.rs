@@ -8,6 +8,7 @@
 
 mod basics;
 mod behaviours;
+mod behind;
 mod buffers;
 mod cancel;
 mod cancelling;
@@ -24,3 +25,4 @@ mod readiness;
 mod support;
 mod threads;
 mod wakers;
+mod withdrawn;

@@ -29,6 +29,7 @@ in_both_runtimes! {
 
     async fn a_write_in_vain_is_worth_it_again_once_the_peer_has_read() {
         for (server, client) in [messages(64), bytes(64)] {
+            server.connect().await.unwrap();
             client.try_write(&[0; 30]).unwrap();
             client.try_write(&[0; 30]).unwrap();
             assert!(would_block(client.try_write(&[0; 64])));

@@ -206,6 +206,13 @@ impl Reader {
         self.message_left
     }
 
+    /// Whether the message that it took from last goes on: nobody has seen its end, nor that the rest
+    /// was taken back.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        self.within_message
+    }
+
     /// Whether it has taken all that it knows of: the next read has to look for more.
     #[must_use]
     pub fn has_caught_up(&self) -> bool {
@@ -280,6 +287,10 @@ impl Reader {
                 }));
             }
             let record = self.next(lane)?;
+            if record.is_none() && self.gone.is_some() {
+                // What was read of a message that its writer never finished was not written.
+                return Ok(Poll::Pending);
+            }
             if op.filled > 0 && !self.within_message && record.is_none_or(|r| r.taken == 0) {
                 // The writer took the rest of the message back while this read waited for it.
                 return Ok(Poll::Ready(Read {

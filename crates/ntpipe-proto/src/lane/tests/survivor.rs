@@ -133,3 +133,24 @@ fn a_completion_beyond_the_tail_is_a_lie() {
         assert_eq!(gone, Err(Error::INVALID_DATA));
     }
 }
+
+#[test]
+fn a_read_in_the_middle_of_a_write_that_is_gone_comes_to_the_end() {
+    for refilled in [false, true] {
+        let mut pair = Pair::new(PipeType::Message, 4);
+        let long = vec![1; 300_000];
+        let id = pair.pending(&long);
+        let mut dst = vec![0; long.len()];
+        let mut op = Reading::default();
+        let lane = &pair.memory;
+        let read = pair.reader.read(&mut op, lane, pair.mode, &mut dst);
+        assert!(read == Ok(Poll::Pending) && op.filled() > 0);
+        if refilled {
+            assert_eq!(pair.resume(id, &long), Poll::Pending);
+        }
+        let lane = &pair.memory;
+        pair.reader.writer_gone(lane).unwrap();
+        let read = pair.reader.read(&mut op, lane, pair.mode, &mut dst);
+        assert_eq!(read, Err(Error::BROKEN_PIPE));
+    }
+}
