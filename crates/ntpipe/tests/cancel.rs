@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use ntpipe::{
-    Canceller, ClientOptions, Listener, NamedPipeClient, NamedPipeServer, PipeMode, PipeStream,
-    ServerOptions, anonymous, call, call_timeout, wait,
+    Canceller, ClientOptions, IoErrorExt, Listener, NamedPipeClient, NamedPipeServer, PipeMode,
+    PipeStream, ServerOptions, anonymous, call, call_timeout, wait,
 };
 
 mod support;
@@ -286,6 +286,92 @@ fn read_all(end: &PipeStream) {
         };
         assert!(!read.more && buf[..read.len] == message(n), "message {n}");
     }
+}
+
+/// Reads a message of which the writer can only store a part at a time, again and again until a read
+/// is not given up; returns how many were.
+fn insist(server: &NamedPipeServer, client: &NamedPipeClient, why: u32) -> u32 {
+    let large = bytes(7, 3 << 20);
+    let mut buf = vec![0; large.len() + 1];
+    let mut given_up = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            client.write_message(&large).unwrap();
+            client.write_message(b"next").unwrap();
+        });
+        let read = loop {
+            match server.read_message(&mut buf) {
+                Err(error) => assert_eq!(error.win32_code(), Some(why)),
+                Ok(read) => break read,
+            }
+            given_up += 1;
+        };
+        assert_eq!((read.len, read.more), (large.len(), false));
+        assert!(buf[..read.len] == large);
+        while server.read_message(&mut buf).is_err() {}
+        assert_eq!(&buf[..4], b"next");
+    });
+    given_up
+}
+
+#[test]
+fn a_read_that_is_given_up_in_the_middle_loses_nothing() {
+    Scenario::alone(this_test!(), || {
+        let (server, client) = pair();
+        server.set_read_timeout(Some(SHORT / 1000)).unwrap();
+        assert!(insist(&server, &client, 121) > 0);
+        server.set_read_timeout(None).unwrap();
+        let reader = Canceller::current();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let fire = |cancel: &(dyn Fn() + Sync)| {
+                while !is_over.load(Ordering::Relaxed) {
+                    cancel();
+                    thread::yield_now();
+                }
+            };
+            for way in 0..2 {
+                is_over.store(false, Ordering::Relaxed);
+                let shots = scope.spawn({
+                    let (server, reader) = (&server, &reader);
+                    move || match way {
+                        0 => fire(&|| drop(server.cancel_io())),
+                        _ => fire(&|| drop(reader.cancel())),
+                    }
+                });
+                insist(&server, &client, 995);
+                is_over.store(true, Ordering::Relaxed);
+                shots.join().unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn what_a_read_has_when_it_is_given_up_goes_to_the_next() {
+    Scenario::alone(this_test!(), || {
+        let (server, client) = pair();
+        let large = bytes(7, 300_000);
+        thread::scope(|scope| {
+            scope.spawn(|| client.write_message(&large).unwrap());
+            server.set_read_timeout(Some(SHORT / 1000)).unwrap();
+            let mut buf = vec![0; large.len()];
+            // Until some of it is taken.
+            until(|| server.peek(&mut []).unwrap().available > 0);
+            let first = server.read_message(&mut buf);
+            server.set_read_timeout(None).unwrap();
+            if first.is_err() {
+                let peek = server.peek(&mut buf[..1000]).unwrap();
+                assert_eq!((peek.len, peek.messages), (1000, 1));
+                assert!(buf[..1000] == large[..1000]);
+                let part = server.read_message(&mut buf[..10]).unwrap();
+                assert_eq!((part.len, part.more), (10, true));
+                let rest = server.read_message(&mut buf[10..]).unwrap();
+                assert_eq!((rest.len, rest.more), (large.len() - 10, false));
+            }
+            assert!(buf == large);
+        });
+    });
 }
 
 #[test]

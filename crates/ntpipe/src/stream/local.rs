@@ -12,11 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::Poll;
 
-#[cfg(feature = "tokio")]
-use ntpipe_proto::ReadMode;
-#[cfg(feature = "tokio")]
 use ntpipe_proto::lane::{Read, Reading};
-use ntpipe_proto::{Error, PipeState};
+use ntpipe_proto::{Error, PipeState, ReadMode};
 
 use super::reading::{ask_anew, look};
 use super::waiters::Handed;
@@ -282,13 +279,14 @@ impl ReadHalf {
         }
     }
 
-    /// What a transaction that is over has left of its reply goes to the reads that came behind it.
-    #[cfg(feature = "tokio")]
-    pub(super) fn pass_on(&self, side: &mut ReadSide, mode: ReadMode) {
+    /// What a read or a transaction that was given up has left of a message goes to the reads that
+    /// came behind it.
+    pub(super) fn pass_on(&self, side: &mut ReadSide) {
         let ReadSide { turns, stash, .. } = &mut *side;
         if turns.is_empty() || stash.is_empty() {
             return;
         }
+        let mode = self.modes().read_mode;
         while !stash.is_empty()
             && let Some(call) = turns.first_mut()
         {
@@ -296,7 +294,7 @@ impl ReadHalf {
             let len = stash.hand_out(&mut bytes);
             call.op = Reading::resumed(len);
             call.handed = Some(Handed { from: 0, bytes });
-            if len == call.room {
+            if len == call.room || mode == ReadMode::Byte {
                 let more = mode == ReadMode::Message;
                 turns.end_first(Ok(Read { len, more }));
             }
@@ -337,16 +335,17 @@ impl ReadHalf {
                 self.serve(side, &link);
             }
         }
-        let found = match turn {
-            Some(turn) => side.turns.end(turn, aborted),
-            None => {
-                let found = !side.turns.is_empty();
-                while !side.turns.is_empty() {
-                    side.turns.end_first(aborted);
-                }
-                found
-            }
-        };
+        let ids: Vec<u64> = (side.turns.ids())
+            .filter(|id| turn.is_none_or(|turn| turn == *id))
+            .collect();
+        let mut found = false;
+        for id in ids {
+            // What it has of a message only its own thread can keep.
+            found |= match side.turns.find(id) {
+                Some(call) if call.op.filled() > 0 => side.turns.cancel(id),
+                _ => side.turns.end(id, aborted),
+            };
+        }
         if found {
             self.tell(side);
         }

@@ -524,7 +524,7 @@ impl PipeStream {
         let mut side = lock(&self.read.side);
         if side.link.is(&turn.link) {
             side.transacts = false;
-            self.read.pass_on(&mut side, self.mode());
+            self.read.pass_on(&mut side);
             if !side.turns.is_empty() {
                 turn.link.wake_own();
             }

@@ -40,7 +40,7 @@ impl PipeStream {
                 Ok(EndState::Connected | EndState::Closing)
             )
         {
-            match side.stash.resume(dst) {
+            match side.stash.resume(dst, self.mode()) {
                 Resumed::Done(read) => return Ok(read),
                 Resumed::Reading(resumed) => op = resumed,
             }
@@ -126,10 +126,16 @@ impl PipeStream {
             }
             if blocked.is_cancelled() {
                 half.cancel(&mut side, Some(turn));
-                continue;
+                if side.turns.find(turn).is_none() {
+                    continue;
+                }
             }
-            if expired(deadline) {
-                break self.give_up_asking(&mut side, link, turn, &mut op, dst);
+            let why = match side.turns.is_cancelled(turn) {
+                true => Some(Error::OPERATION_ABORTED),
+                false => expired(deadline).then_some(Error::SEM_TIMEOUT),
+            };
+            if let Some(why) = why {
+                break self.wait_no_more(&mut side, link, turn, dst, why);
             }
             drop(side);
             if first && link.spin(wait, moved) {
@@ -145,30 +151,40 @@ impl PipeStream {
             side = lock(&self.read.side);
         };
         self.leave(&mut side, turn);
+        half.pass_on(&mut side);
         drop(side);
         // Tasks come behind threads.
         self.tasks.wake();
         result
     }
 
-    /// The time is up. A write may have counted on what this read asked for: then it has it.
-    fn give_up_asking(
+    /// The read waits no longer. A write may have counted on what it asked for: then it has it. What
+    /// it has of a message is the next one's.
+    fn wait_no_more(
         &self,
         side: &mut ReadSide,
         link: &Arc<Link>,
         turn: u64,
-        op: &mut Reading,
         dst: &mut [u8],
+        why: Error,
     ) -> Result<Read, Error> {
+        // Other threads may have read for it meanwhile.
+        let mut op = match side.collect(turn, dst) {
+            Collected::Ended(result) => return result,
+            Collected::Waits(op) => op,
+        };
         let first = side.is_next(turn);
         side.ask(link, turn, false);
         if !first {
-            return Err(Error::SEM_TIMEOUT);
+            return Err(why);
         }
-        match try_read(link, &mut side.reader, op, self.mode(), dst)? {
-            Poll::Ready(read) => Ok(read),
-            Poll::Pending => Err(Error::SEM_TIMEOUT),
+        if let Poll::Ready(read) = try_read(link, &mut side.reader, &mut op, self.mode(), dst)? {
+            return Ok(read);
         }
+        if let Some(taken) = dst.get(..op.filled()).filter(|taken| !taken.is_empty()) {
+            side.stash.keep(taken);
+        }
+        Err(why)
     }
 
     /// `PeekNamedPipe`: never waits (observed 7.1).

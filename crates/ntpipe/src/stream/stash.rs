@@ -1,10 +1,10 @@
-//! The beginning of a message that a task's read took while the rest was not there yet.
+//! The beginning of a message that a read took while the rest was not there yet.
 //!
-//! A task may give its read up at any time, and the next one may have another buffer: what was
-//! taken waits here, so that nothing is lost.
+//! A read may be given up at any time, and the next one may have another buffer: what was taken waits
+//! here, so that nothing is lost.
 
-use ntpipe_proto::Error;
 use ntpipe_proto::lane::{Peek, Read, Reader, Reading};
+use ntpipe_proto::{Error, ReadMode};
 
 use crate::ring::Link;
 
@@ -30,6 +30,10 @@ pub(super) enum Resumed {
 impl Stash {
     pub(super) fn is_empty(&self) -> bool {
         self.filled == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.filled
     }
 
     /// What a peek finds: this before what is in the lane.
@@ -64,11 +68,19 @@ impl Stash {
         Ok(peek)
     }
 
+    /// Keeps what a read has taken that does not wait for the rest.
+    pub(super) fn keep(&mut self, taken: &[u8]) {
+        self.buffer = taken.to_vec();
+        self.start = 0;
+        self.filled = taken.len();
+    }
+
     /// Hands everything to a read that can wait for the rest.
-    pub(super) fn resume(&mut self, dst: &mut [u8]) -> Resumed {
+    pub(super) fn resume(&mut self, dst: &mut [u8], mode: ReadMode) -> Resumed {
         let len = self.hand_out(dst);
-        if len == dst.len() {
-            return Resumed::Done(Read { len, more: true });
+        if len == dst.len() || mode == ReadMode::Byte {
+            let more = mode == ReadMode::Message;
+            return Resumed::Done(Read { len, more });
         }
         Resumed::Reading(Reading::resumed(len))
     }
@@ -96,13 +108,6 @@ impl Stash {
 
 #[cfg(feature = "tokio")]
 impl Stash {
-    /// Keeps what a read has taken that can't wait for the rest.
-    pub(super) fn keep(&mut self, taken: &[u8]) {
-        self.buffer = taken.to_vec();
-        self.start = 0;
-        self.filled = taken.len();
-    }
-
     /// A buffer of `len` bytes for a read that goes on here, and how it goes on. Say afterwards
     /// with [`set_filled`](Self::set_filled) how far it came.
     pub(super) fn go_on(&mut self, len: usize) -> (Reading, &mut [u8]) {
@@ -113,10 +118,6 @@ impl Stash {
         }
         let buffer = self.buffer.get_mut(..len).unwrap_or_default();
         (Reading::resumed(self.filled), buffer)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.filled
     }
 
     pub(super) fn set_filled(&mut self, filled: usize) {
