@@ -14,6 +14,7 @@ use ntpipe_proto::{Error, IoErrorExt, PipeType};
 
 use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
+use crate::locked::MutexGuard;
 use crate::pipe::ReadInfo;
 use crate::ring::{Link, Peer, Wait};
 use crate::stream::{Attempt, Call, Cause, PipeStream, Sight, Ticket, Written, lock};
@@ -308,8 +309,9 @@ impl<H: Holder> End<H> {
         src: &[u8],
         how: Attempt,
     ) -> Poll<Result<usize, Error>> {
-        self.check_writes()?;
-        let written = ready!(turned(self.pipe.poll_write(src, how)));
+        let over = self.check_writes()?;
+        let written = ready!(turned(self.pipe.poll_write(src, how, |_| {})));
+        drop(over);
         self.blocked_writing.clear();
         Poll::Ready(written.and_then(|written| self.accept(written, src)))
     }
@@ -320,25 +322,38 @@ impl<H: Holder> End<H> {
         if self.pipe.terms().pipe_type != PipeType::Message {
             return Poll::Ready(Err(Error::NOT_SUPPORTED));
         }
-        let link = self.pipe.link();
-        ready!(self.try_write(&[], Attempt::Waits))?;
-        *lock(&self.over) = link.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let mut over = self.check_writes()?;
+        let mut closed = Weak::new();
+        let closes = |link: &Arc<Link>| closed = Arc::downgrade(link);
+        let written = ready!(turned(self.pipe.poll_write(&[], Attempt::Waits, closes)))?;
+        self.blocked_writing.clear();
+        self.accept(written, &[])?;
+        *over = closed;
         self.writes_are_over.store(true, Ordering::Release);
+        drop(over);
+        // There is no room to wait for any more.
+        self.pipe.tasks().wake();
         Poll::Ready(Ok(()))
     }
 
-    /// `ERROR_NO_DATA` (232) if this end has closed its writing.
-    pub(super) fn check_writes(&self) -> Result<(), Error> {
-        match self.are_writes_over() {
+    /// `ERROR_NO_DATA` (232) if this end has closed its writing; nobody does while a write has what
+    /// this returns.
+    pub(super) fn check_writes(&self) -> Result<MutexGuard<'_, Weak<Link>>, Error> {
+        self.pipe.check_process()?;
+        // Before all locks of the pipe.
+        let over = lock(&self.over);
+        match self.writes_are_over.load(Ordering::Acquire) && self.is_over(&over) {
             true => Err(Error::NO_DATA),
-            false => Ok(()),
+            false => Ok(over),
         }
     }
 
     fn are_writes_over(&self) -> bool {
-        self.writes_are_over.load(Ordering::Acquire)
-            && (self.pipe.link())
-                .is_some_and(|link| lock(&self.over).as_ptr() == Arc::as_ptr(&link))
+        self.writes_are_over.load(Ordering::Acquire) && self.is_over(&lock(&self.over))
+    }
+
+    fn is_over(&self, over: &Weak<Link>) -> bool {
+        (self.pipe.link()).is_some_and(|link| over.as_ptr() == Arc::as_ptr(&link))
     }
 
     /// How many bytes of `src` were written; the rest is seen to.

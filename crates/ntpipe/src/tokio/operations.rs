@@ -48,7 +48,7 @@ impl<H: Holder> End<H> {
         reply: &mut [u8],
     ) -> io::Result<ReadInfo> {
         let ask = || {
-            self.check_writes()?;
+            let _over = self.check_writes()?;
             turned(self.pipe.poll_request(request))
         };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
