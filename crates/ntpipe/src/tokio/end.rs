@@ -114,9 +114,9 @@ impl<H: Holder> End<H> {
         })
     }
 
-    /// The connection is over; the next one has another socket.
-    pub(super) fn forget(&self) {
-        self.doorbell.forget();
+    /// If the connection is over, so is the watching: the next one has another socket.
+    pub(super) fn forget_old(&self) {
+        self.doorbell.forget_old(|| self.pipe.link());
     }
 
     /// Waits until `attempt` is ready. Giving up the wait changes nothing but what `attempt` did; so
@@ -168,6 +168,8 @@ impl<H: Holder> End<H> {
         cause: Cause,
         mut attempt: impl FnMut() -> Poll<T>,
     ) -> Poll<io::Result<T>> {
+        // First of all: in a forked child a lock may never be let go of.
+        self.pipe.check_process()?;
         let budget = ready!(coop::poll_proceed(cx));
         let looked = place.with(|waiter| self.look(waiter, cause, &mut attempt));
         let looked = match looked {
@@ -260,8 +262,11 @@ impl<H: Holder> End<H> {
         }
     }
 
-    /// The wait is over, or given up.
+    /// The wait is over, or given up. In a forked child it is its parent's.
     fn leave(&self, waiter: &mut Waiter) {
+        if !self.pipe.is_ours() {
+            return;
+        }
         if let Some(call) = waiter.call.take() {
             self.pipe.calls().leave(call);
         }
@@ -277,6 +282,9 @@ impl<H: Holder> End<H> {
                     }
                 }
             });
+            if link.is_none() {
+                self.forget_old();
+            }
         }
     }
 
@@ -493,6 +501,9 @@ impl Blocked {
 
 impl<H: Holder> Drop for End<H> {
     fn drop(&mut self) {
+        if !self.pipe.is_ours() {
+            return self.doorbell.abandon();
+        }
         // The pipe may live on without a runtime.
         for slot in &self.slots {
             self.leave(&mut lock(slot));
@@ -537,6 +548,10 @@ impl<H: Holder> Rest<H> {
 
 impl<H: Holder> Drop for Rest<H> {
     fn drop(&mut self) {
+        // In a forked child it is its parent's, which goes on with it.
+        if !self.end.pipe.is_ours() {
+            return;
+        }
         if !self.is_over {
             // The runtime is gone.
             let has_come = self.end.pipe.withdraw(&self.link, self.id);

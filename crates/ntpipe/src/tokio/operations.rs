@@ -191,7 +191,10 @@ struct Transaction<'a, H: Holder> {
 
 impl<H: Holder> Drop for Transaction<'_, H> {
     fn drop(&mut self) {
-        self.end.pipe.end_transaction(&self.turn);
+        // In a forked child it is its parent's.
+        if self.end.pipe.is_ours() {
+            self.end.pipe.end_transaction(&self.turn);
+        }
     }
 }
 
@@ -204,7 +207,10 @@ struct Flushing<'a, H: Holder> {
 
 impl<H: Holder> Drop for Flushing<'_, H> {
     fn drop(&mut self) {
-        if let Some(flush) = self.flush {
+        // In a forked child it is its parent's.
+        if let Some(flush) = self.flush
+            && self.end.pipe.is_ours()
+        {
             self.end.pipe.forget_flush(&self.link, flush);
         }
     }
