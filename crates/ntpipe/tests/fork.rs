@@ -9,7 +9,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::without_provenance_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,36 +21,8 @@ use ntpipe::{
 };
 
 mod support;
+use support::forked::fork;
 use support::{PIPE, Scenario, asleep, code, descriptors, this_test, until};
-
-/// A forked child; dropped, it must have succeeded.
-struct Forked(libc::pid_t);
-
-/// Forks; the child does its part, and ends.
-fn fork(child: impl FnOnce()) -> Forked {
-    // SAFETY: the child goes on in this thread alone. Other threads of this process hold no lock
-    // that it takes: they sleep, or are in the library, which is what is tested.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        let done = catch_unwind(AssertUnwindSafe(child));
-        // SAFETY: this takes a number only; nothing of the parent's is to be cleaned up.
-        unsafe { libc::_exit(i32::from(done.is_err())) };
-    }
-    Forked(pid)
-}
-
-impl Drop for Forked {
-    fn drop(&mut self) {
-        let mut status = 0;
-        // SAFETY: a child of this process, and room for its status.
-        let waited = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
-        assert!(
-            thread::panicking() || (waited, status) == (self.0, 0),
-            "{status:#x}"
-        );
-    }
-}
 
 fn options() -> ServerOptions {
     let mut options = ServerOptions::new();

@@ -537,13 +537,6 @@ fn waited(reply: Reply) -> Result<(), Error> {
     }
 }
 
-/// How long a client waits that does not say it; `None` is for ever.
-#[cfg(feature = "tokio")]
-pub(crate) fn wait_time(name: &PipeName) -> io::Result<Option<Duration>> {
-    let (info, _) = ask_about(&Namespace::open()?, name)?;
-    Ok(WaitTimeout::Default.duration(info.pipe.default_timeout))
-}
-
 /// A question that has been asked, for who waits for its answer without a thread.
 #[cfg(feature = "tokio")]
 pub(crate) struct Question(Control);
@@ -559,6 +552,20 @@ impl Question {
         let (request, deadline) = control.wait_request(name, timeout)?;
         control.send(&request, None)?;
         Ok((Self(control), deadline))
+    }
+
+    /// As [`query`], up to the waiting, and when to give it up.
+    pub(crate) fn query(name: &PipeName) -> io::Result<(Self, Option<Instant>)> {
+        let control = Control::connect(&Namespace::open()?, name)?;
+        control.send(&query_of(name.folded()), None)?;
+        Ok((Self(control), Some(Instant::now() + PATIENCE)))
+    }
+
+    /// The answer to a query, once there is something to receive: how long a client waits that does
+    /// not say it; `None` is for ever.
+    pub(crate) fn default_time(&self) -> Result<Option<Duration>, Error> {
+        let info = described(self.0.receive()?.0)?;
+        Ok(WaitTimeout::Default.duration(info.pipe.default_timeout))
     }
 
     pub(crate) fn socket(&self) -> &OwnedFd {

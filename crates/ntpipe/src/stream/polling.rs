@@ -240,8 +240,14 @@ impl PipeStream {
     }
 
     /// Writes `src` if the peer's buffer has room. A byte pipe takes the part that has room; what is
-    /// more than the buffer could ever hold is accepted if nothing else waits.
-    pub(crate) fn poll_write(&self, src: &[u8], how: Attempt) -> Result<Poll<Written>, Error> {
+    /// more than the buffer could ever hold is accepted if nothing else waits. `written_to` is told
+    /// of the connection that got it.
+    pub(crate) fn poll_write(
+        &self,
+        src: &[u8],
+        how: Attempt,
+        written_to: impl FnOnce(&Arc<Link>),
+    ) -> Result<Poll<Written>, Error> {
         self.check_process()?;
         self.terms.writes.ok_or(Error::ACCESS_DENIED)?;
         let mut side = lock(&self.write);
@@ -253,6 +259,7 @@ impl PipeStream {
             Attempted::Written(written) => {
                 side.refused = None;
                 tell_reader(side.seat.as_ref(), &link);
+                written_to(&link);
                 Ok(Poll::Ready(written))
             }
             Attempted::Needs(len) => {

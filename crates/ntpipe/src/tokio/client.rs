@@ -22,7 +22,6 @@ use crate::options::{HandleState, LocalInfo, PipeInfo, PipeMode};
 use crate::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, RawHandle};
 use crate::parts::PipeParts;
 use crate::pipe::{PeekInfo, ReadInfo};
-use crate::service::client::wait_time;
 use crate::service::waiting::Waiting;
 use crate::stream::Cause;
 
@@ -167,7 +166,7 @@ impl ClientOptions {
 #[doc(alias = "WaitNamedPipe")]
 pub async fn wait(addr: impl AsRef<OsStr>, timeout: Option<Duration>) -> io::Result<()> {
     let name = PipeName::from_os_str(addr.as_ref())?;
-    let deadline = deadline_of(&name, timeout)?;
+    let deadline = deadline_of(&name, timeout).await?;
     let mut vain = 0;
     while await_instance(&name, deadline, &mut vain).await? == Ended::InVain {
         // The time goes on while owners change.
@@ -179,12 +178,25 @@ pub async fn wait(addr: impl AsRef<OsStr>, timeout: Option<Duration>) -> io::Res
 }
 
 /// When a wait is over, if ever; only the owner of the name knows its default.
-fn deadline_of(name: &PipeName, timeout: Option<Duration>) -> io::Result<Option<Instant>> {
+async fn deadline_of(name: &PipeName, timeout: Option<Duration>) -> io::Result<Option<Instant>> {
     let time = match timeout {
-        None => wait_time(name)?,
+        None => default_time(name).await?,
         Some(time) => Some(time),
     };
     Ok(time.and_then(|time| Instant::now().checked_add(time)))
+}
+
+/// How long a client waits that does not say it; `None` is for ever.
+async fn default_time(name: &PipeName) -> io::Result<Option<Duration>> {
+    let mut vain = 0;
+    loop {
+        let waiting = Waiting::begin_query(name)?;
+        match until(waiting.tasks(), || waiting.poll_time()).await {
+            // Another process may go on with the name.
+            Err(error) if error == Error::FILE_NOT_FOUND && vain < MAX_VAIN => vain += 1,
+            told => return Ok(told?),
+        }
+    }
 }
 
 /// Waits until it is worth trying to open the pipe: an instance listens, or another process goes on
@@ -223,7 +235,8 @@ const MAX_VAIN: u32 = 1000;
 /// an instance and tries again, whatever the reason was (reference 1.12).
 ///
 /// `timeout` is for the instance, not for the reply, as in [`wait`]. The rest of a reply that is
-/// longer than `reply` is lost.
+/// longer than `reply` is lost. Opening is as [`ClientOptions::open`] does it: while an owner that is
+/// stopped does not answer, other tasks wait too.
 ///
 /// # Cancel safety
 /// If it is given up the server may have got the request.
@@ -248,7 +261,7 @@ pub async fn call(
             Err(_) if ended == Ended::InVain => {
                 let at = match deadline {
                     Some(at) => at,
-                    None => *deadline.insert(deadline_of(&name, timeout)?),
+                    None => *deadline.insert(deadline_of(&name, timeout).await?),
                 };
                 ended = await_instance(&name, at, &mut vain).await?;
             }

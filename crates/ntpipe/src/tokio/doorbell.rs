@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use ::tokio::io::unix::AsyncFd;
@@ -26,7 +26,7 @@ pub(super) struct Doorbell {
 /// The socket of a connection, once a task has had to wait.
 #[derive(Debug)]
 struct Watched {
-    link: Arc<Link>,
+    link: Weak<Link>,
     socket: AsyncFd<Socket>,
 }
 
@@ -114,17 +114,34 @@ impl Doorbell {
         link: &Arc<Link>,
         socket: &Arc<OwnedFd>,
     ) -> io::Result<&'a mut Watched> {
-        let known = slot.take().filter(|known| Arc::ptr_eq(&known.link, link));
+        let known = slot.take().filter(|known| known.is_of(link));
         Ok(match known {
             Some(watched) => slot.insert(watched),
             None => slot.insert(self.register(link, socket)?),
         })
     }
 
-    /// The connection is over.
-    pub(super) fn forget(&self) {
-        let watched = lock(&self.watched).take();
-        drop(watched);
+    /// Lets go of a connection that is not the present one any more; none comes back.
+    pub(super) fn forget_old(&self, present: impl FnOnce() -> Option<Arc<Link>>) {
+        let mut slot = lock(&self.watched);
+        if slot.is_none() {
+            return;
+        }
+        // Under the lock: another task may watch the next one by now.
+        let present = present();
+        let is_old = |known: &mut Watched| !present.as_ref().is_some_and(|link| known.is_of(link));
+        let old = slot.take_if(is_old);
+        drop(slot);
+        drop(old);
+    }
+
+    /// Forgets what it watches, in a forked child: the runtime goes on watching for the parent.
+    pub(super) fn abandon(&mut self) {
+        // Nobody else has it, whatever a thread of the parent's was doing.
+        let watched = self.watched.get_mut();
+        if let Some(watched) = watched.unwrap_or_else(PoisonError::into_inner).take() {
+            event_loop::abandon(watched.socket);
+        }
     }
 
     fn register(&self, link: &Arc<Link>, socket: &Arc<OwnedFd>) -> io::Result<Watched> {
@@ -137,8 +154,15 @@ impl Doorbell {
             registered => registered?,
         };
         Ok(Watched {
-            link: Arc::clone(link),
+            link: Arc::downgrade(link),
             socket,
         })
+    }
+}
+
+impl Watched {
+    /// The address stays taken for as long as this is here.
+    fn is_of(&self, link: &Arc<Link>) -> bool {
+        self.link.as_ptr() == Arc::as_ptr(link)
     }
 }

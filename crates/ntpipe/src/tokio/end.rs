@@ -15,6 +15,7 @@ use ntpipe_proto::{Error, IoErrorExt, PipeType};
 use super::doorbell::Doorbell;
 use super::patience::{Looking, Patience};
 use super::taking_back::TakingBack;
+use crate::locked::MutexGuard;
 use crate::pipe::ReadInfo;
 use crate::ring::{Link, Peer, Wait};
 use crate::stream::{Attempt, Call, Cause, PipeStream, Sight, Ticket, Written, lock};
@@ -114,9 +115,9 @@ impl<H: Holder> End<H> {
         })
     }
 
-    /// The connection is over; the next one has another socket.
-    pub(super) fn forget(&self) {
-        self.doorbell.forget();
+    /// If the connection is over, so is the watching: the next one has another socket.
+    pub(super) fn forget_old(&self) {
+        self.doorbell.forget_old(|| self.pipe.link());
     }
 
     /// Waits until `attempt` is ready. Giving up the wait changes nothing but what `attempt` did; so
@@ -168,6 +169,8 @@ impl<H: Holder> End<H> {
         cause: Cause,
         mut attempt: impl FnMut() -> Poll<T>,
     ) -> Poll<io::Result<T>> {
+        // First of all: in a forked child a lock may never be let go of.
+        self.pipe.check_process()?;
         let budget = ready!(coop::poll_proceed(cx));
         let looked = place.with(|waiter| self.look(waiter, cause, &mut attempt));
         let looked = match looked {
@@ -260,8 +263,11 @@ impl<H: Holder> End<H> {
         }
     }
 
-    /// The wait is over, or given up.
+    /// The wait is over, or given up. In a forked child it is its parent's.
     fn leave(&self, waiter: &mut Waiter) {
+        if !self.pipe.is_ours() {
+            return;
+        }
         if let Some(call) = waiter.call.take() {
             self.pipe.calls().leave(call);
         }
@@ -277,6 +283,9 @@ impl<H: Holder> End<H> {
                     }
                 }
             });
+            if link.is_none() {
+                self.forget_old();
+            }
         }
     }
 
@@ -309,8 +318,9 @@ impl<H: Holder> End<H> {
         src: &[u8],
         how: Attempt,
     ) -> Poll<Result<usize, Error>> {
-        self.check_writes()?;
-        let written = ready!(turned(self.pipe.poll_write(src, how)));
+        let over = self.check_writes()?;
+        let written = ready!(turned(self.pipe.poll_write(src, how, |_| {})));
+        drop(over);
         self.blocked_writing.clear();
         Poll::Ready(written.and_then(|written| self.accept(written, src)))
     }
@@ -321,25 +331,38 @@ impl<H: Holder> End<H> {
         if self.pipe.terms().pipe_type != PipeType::Message {
             return Poll::Ready(Err(Error::NOT_SUPPORTED));
         }
-        let link = self.pipe.link();
-        ready!(self.try_write(&[], Attempt::Waits))?;
-        *lock(&self.over) = link.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let mut over = self.check_writes()?;
+        let mut closed = Weak::new();
+        let closes = |link: &Arc<Link>| closed = Arc::downgrade(link);
+        let written = ready!(turned(self.pipe.poll_write(&[], Attempt::Waits, closes)))?;
+        self.blocked_writing.clear();
+        self.accept(written, &[])?;
+        *over = closed;
         self.writes_are_over.store(true, Ordering::Release);
+        drop(over);
+        // There is no room to wait for any more.
+        self.pipe.tasks().wake();
         Poll::Ready(Ok(()))
     }
 
-    /// `ERROR_NO_DATA` (232) if this end has closed its writing.
-    pub(super) fn check_writes(&self) -> Result<(), Error> {
-        match self.are_writes_over() {
+    /// `ERROR_NO_DATA` (232) if this end has closed its writing; nobody does while a write has what
+    /// this returns.
+    pub(super) fn check_writes(&self) -> Result<MutexGuard<'_, Weak<Link>>, Error> {
+        self.pipe.check_process()?;
+        // Before all locks of the pipe.
+        let over = lock(&self.over);
+        match self.writes_are_over.load(Ordering::Acquire) && self.is_over(&over) {
             true => Err(Error::NO_DATA),
-            false => Ok(()),
+            false => Ok(over),
         }
     }
 
     fn are_writes_over(&self) -> bool {
-        self.writes_are_over.load(Ordering::Acquire)
-            && (self.pipe.link())
-                .is_some_and(|link| lock(&self.over).as_ptr() == Arc::as_ptr(&link))
+        self.writes_are_over.load(Ordering::Acquire) && self.is_over(&lock(&self.over))
+    }
+
+    fn is_over(&self, over: &Weak<Link>) -> bool {
+        (self.pipe.link()).is_some_and(|link| over.as_ptr() == Arc::as_ptr(&link))
     }
 
     /// How many bytes of `src` were written; the rest is seen to.
@@ -491,6 +514,9 @@ impl Blocked {
 
 impl<H: Holder> Drop for End<H> {
     fn drop(&mut self) {
+        if !self.pipe.is_ours() {
+            return self.doorbell.abandon();
+        }
         // The pipe may live on without a runtime.
         for slot in &self.slots {
             self.leave(&mut lock(slot));
@@ -535,6 +561,10 @@ impl<H: Holder> Rest<H> {
 
 impl<H: Holder> Drop for Rest<H> {
     fn drop(&mut self) {
+        // In a forked child it is its parent's, which goes on with it.
+        if !self.end.pipe.is_ours() {
+            return;
+        }
         if !self.is_over {
             // The runtime is gone.
             let has_come = TakingBack {

@@ -51,12 +51,16 @@
 //!   Linux gives these numbers another meaning: use [`win32_code`](crate::IoErrorExt::win32_code) or
 //!   `kind`. The kind of the codes above, such as 231 and 232, has no name.
 //! - Creating and opening outside of a runtime is an error, not a panic; so is waiting in one whose
-//!   builder was not told to `enable_io`.
+//!   builder was not told to `enable_io`. That one is a panic of tokio's which is caught here: the
+//!   panic hook is called, and a program that is built with `panic = "abort"` ends.
 //! - There are no remote clients and no security descriptors yet:
 //!   [`reject_remote_clients`](ServerOptions::reject_remote_clients) and
 //!   [`security_qos_flags`](ClientOptions::security_qos_flags) change nothing, attributes other than
 //!   null are refused with `ERROR_NOT_SUPPORTED` (50).
-//! - After a `fork` without `exec` the child's copies of an end are closed for it.
+//! - After a `fork` without `exec` the child's copies of an end are closed for it, and dropping them,
+//!   or futures that wait at them, does nothing. A runtime is tokio's: what else the child drops of
+//!   its parent's, such as sockets, may still end the parent's watching, and a runtime of several
+//!   threads waits for threads that the child does not have.
 
 mod client;
 mod doorbell;

@@ -48,7 +48,7 @@ impl<H: Holder> End<H> {
         reply: &mut [u8],
     ) -> io::Result<ReadInfo> {
         let ask = || {
-            self.check_writes()?;
+            let _over = self.check_writes()?;
             turned(self.pipe.poll_request(request))
         };
         let (turn, written) = self.wait(Cause::Client, ask).await??;
@@ -191,7 +191,10 @@ struct Transaction<'a, H: Holder> {
 
 impl<H: Holder> Drop for Transaction<'_, H> {
     fn drop(&mut self) {
-        self.end.pipe.end_transaction(&self.turn);
+        // In a forked child it is its parent's.
+        if self.end.pipe.is_ours() {
+            self.end.pipe.end_transaction(&self.turn);
+        }
     }
 }
 
@@ -204,7 +207,10 @@ struct Flushing<'a, H: Holder> {
 
 impl<H: Holder> Drop for Flushing<'_, H> {
     fn drop(&mut self) {
-        if let Some(flush) = self.flush {
+        // In a forked child it is its parent's.
+        if let Some(flush) = self.flush
+            && self.end.pipe.is_ours()
+        {
             self.end.pipe.forget_flush(&self.link, flush);
         }
     }

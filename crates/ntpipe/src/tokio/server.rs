@@ -28,7 +28,8 @@ use crate::stream::Cause;
 ///
 /// [`ServerOptions::create`] makes one. Reading and writing wait for a client; so does
 /// [`connect`](Self::connect). Dropping it closes the end: what was written stays readable for the
-/// client.
+/// client. If another process owns the name, dropping the last handle waits until the owner knows,
+/// up to 5 seconds if that is stopped; other tasks don't run meanwhile.
 pub struct NamedPipeServer {
     pub(super) end: Arc<End<crate::NamedPipeServer>>,
 }
@@ -61,12 +62,19 @@ impl NamedPipeServer {
     /// Lets the client go: unread data is lost in both directions, and all its calls fail with
     /// `ERROR_PIPE_NOT_CONNECTED` (233) from now on.
     ///
+    /// Another [handle](Self::try_clone) that has waited in this connection, and does not wait now,
+    /// keeps a descriptor of it until it waits again or is dropped.
+    ///
+    /// If another process owns the name and this instance still listens, it waits until the owner
+    /// knows, which mostly takes some microseconds and is no point at which other tasks can run: up
+    /// to 5 seconds if the owner is stopped.
+    ///
     /// # Errors
     /// `ERROR_PIPE_NOT_CONNECTED` (233): the instance is disconnected already.
     #[doc(alias = "DisconnectNamedPipe")]
     pub fn disconnect(&self) -> io::Result<()> {
         self.end.pipe.disconnect()?;
-        self.end.forget();
+        self.end.forget_old();
         Ok(())
     }
 

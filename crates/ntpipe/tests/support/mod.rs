@@ -24,6 +24,7 @@ use ntpipe::IoErrorExt;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 pub(crate) mod counting;
+pub(crate) mod forked;
 pub(crate) mod raw;
 pub(crate) mod seccomp;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ntpipe::tokio::{ClientOptions, NamedPipeClient, PipeEnd, PipeMode, ServerOptions};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Interest};
 
 use crate::support::{bytes, code, in_both_runtimes, messages, name, pattern, would_block};
 
@@ -199,6 +199,19 @@ in_both_runtimes! {
         }
         // The one of no buffers was an empty one.
         assert_eq!(server.read_message(&mut one).await.unwrap().len, 0);
+    }
+
+    async fn several_buffers_are_one_message_of_a_half_too() {
+        let (server, client) = messages(4096);
+        server.connect().await.unwrap();
+        let is_vectored = client.is_write_vectored();
+        let (_from, mut to) = client.into_split();
+        assert_eq!(to.is_write_vectored(), is_vectored);
+        let bufs = [&b"head"[..], &[], b"body"].map(std::io::IoSlice::new);
+        assert_eq!(to.write_vectored(&bufs).await.unwrap(), 8);
+        let mut buf = [0; 20];
+        assert_eq!(server.read_message(&mut buf).await.unwrap().len, 8);
+        assert_eq!(&buf[..8], b"headbody");
     }
 
     async fn several_buffers_go_as_far_as_there_is_room() {

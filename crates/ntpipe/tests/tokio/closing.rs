@@ -1,13 +1,15 @@
 //! The end of data while the end stays open.
 
 use std::pin::pin;
+use std::sync::Barrier;
+use std::thread;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use ntpipe::tokio::ClientOptions;
 
 use crate::support::{
-    PATIENCE, bytes, code, in_both_runtimes, messages, name, poll_once, put_to_sleep,
+    PATIENCE, bytes, code, in_both_runtimes, messages, name, poll_once, put_to_sleep, would_block,
 };
 
 in_both_runtimes! {
@@ -93,5 +95,47 @@ in_both_runtimes! {
         assert!(poll_once(pin!(server.read_message(&mut large)).as_mut()).is_pending());
         drop(to);
         assert_eq!(code(server.read_message(&mut large).await), 109);
+    }
+
+    async fn who_waits_for_room_is_told_that_there_is_none_to_wait_for() {
+        let (server, client) = messages(4);
+        server.connect().await.unwrap();
+        client.write_message(b"full").await.unwrap();
+        let mut writable = pin!(client.writable());
+        let wakes = put_to_sleep(writable.as_mut());
+        client.close_write().await.unwrap();
+        assert!(wakes.count() > 0);
+        assert!(poll_once(writable.as_mut()).is_ready());
+        assert_eq!(code(client.try_write(b"x")), 232);
+    }
+}
+
+#[test]
+fn nothing_comes_behind_the_end_of_another_task_s_writing() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    for _ in 0..500 {
+        let (server, client) = messages(1 << 20);
+        let has_begun = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                has_begun.wait();
+                loop {
+                    let written = client.try_write(b"x");
+                    if written.is_err() && !would_block(written) {
+                        break;
+                    }
+                }
+            });
+            has_begun.wait();
+            assert!(poll_once(pin!(client.close_write()).as_mut()).is_ready());
+        });
+        let mut buf = [0; 4];
+        // If there was no room for the end, a task sees to it.
+        runtime.block_on(async { while server.read_message(&mut buf).await.unwrap().len > 0 {} });
+        assert!(would_block(server.try_read(&mut buf)));
     }
 }

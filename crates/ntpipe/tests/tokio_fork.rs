@@ -1,0 +1,265 @@
+//! `fork` without `exec`, with tasks: what the child drops of its parent's changes nothing there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
+
+use std::fs;
+use std::pin::{Pin, pin};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use ntpipe::IoErrorExt;
+use ntpipe::tokio::{self as pipes, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::runtime::{Builder, Runtime};
+
+mod support;
+use support::forked::fork;
+use support::{Child, PIPE, Scenario, descriptors, hear, say, this_test};
+
+const LARGE: usize = 3 << 20;
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Both ends of the only instance, with small buffers.
+async fn pair() -> (NamedPipeServer, NamedPipeClient) {
+    let mut options = pipes::ServerOptions::new();
+    options.pipe_mode(PipeMode::Message).max_instances(1);
+    let server = options.in_buffer_size(64).out_buffer_size(64);
+    let server = server.create(PIPE).unwrap();
+    let client = open();
+    server.connect().await.unwrap();
+    (server, client)
+}
+
+fn open() -> NamedPipeClient {
+    let mut options = ClientOptions::new();
+    options.pipe_mode(PipeMode::Message).open(PIPE).unwrap()
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls until it sleeps; returns what counts its wake-ups from then on.
+fn put_to_sleep<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Arc<Wakes> {
+    loop {
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        if wakes.0.load(Ordering::SeqCst) == 0 {
+            return wakes;
+        }
+    }
+}
+
+async fn until_woken(wakes: &Wakes) {
+    while wakes.0.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The only poll that there is must be an answer.
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+fn code<T>(result: std::io::Result<T>) -> Option<u32> {
+    result.err().and_then(|error| error.win32_code())
+}
+
+#[test]
+fn a_doorbell_that_a_forked_child_drops_is_heard_as_before() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            // It is watched from now on.
+            put_to_sleep(pin!(server.readable()).as_mut());
+            let mut server = Some(server);
+            drop(fork(|| drop(server.take())));
+            let server = server.unwrap();
+            let mut buf = [0; 10];
+            let mut read = Box::pin(server.read_message(&mut buf));
+            let wakes = put_to_sleep(read.as_mut());
+            client.write_message(b"hello").await.unwrap();
+            until_woken(&wakes).await;
+            assert_eq!(read.await.unwrap().len, 5);
+        });
+    });
+}
+
+#[test]
+fn a_wait_that_a_forked_child_drops_goes_on_for_its_parent() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            let reader = async move {
+                let read = server.read_message(&mut [0; 10]).await;
+                (server, read.unwrap().len)
+            };
+            let mut reader = Some(Box::pin(reader));
+            let wakes = put_to_sleep(reader.as_mut().unwrap().as_mut());
+            drop(fork(|| drop(reader.take())));
+            client.write_message(b"hello").await.unwrap();
+            until_woken(&wakes).await;
+            assert_eq!(reader.unwrap().await.1, 5);
+        });
+    });
+}
+
+#[test]
+fn a_message_that_goes_on_by_itself_is_not_taken_back_by_a_forked_child() {
+    Scenario::alone(this_test!(), || {
+        let runtime = runtime();
+        let (server, client) = runtime.block_on(async {
+            let (server, client) = pair().await;
+            assert_eq!(client.try_write(&vec![7; LARGE]).unwrap(), LARGE);
+            // Its task sleeps.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            (server, client)
+        });
+        let mut held = Some((runtime, server, client));
+        drop(fork(|| {
+            let (runtime, server, client) = held.take().unwrap();
+            drop(runtime);
+            drop((server, client));
+        }));
+        let (runtime, server, client) = held.unwrap();
+        runtime.block_on(async {
+            let mut buf = vec![0; LARGE + 1];
+            let read = server.read_message(&mut buf).await.unwrap();
+            assert_eq!((read.len, read.more), (LARGE, false));
+            client.write_message(b"next").await.unwrap();
+            assert_eq!(server.read_message(&mut buf).await.unwrap().len, 4);
+        });
+    });
+}
+
+#[test]
+fn a_wait_for_an_instance_that_a_forked_child_drops_goes_on() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            let mut waiting = Some(Box::pin(pipes::wait(PIPE, Some(Duration::MAX))));
+            let wakes = put_to_sleep(waiting.as_mut().unwrap().as_mut());
+            drop(fork(|| drop(waiting.take())));
+            drop(client);
+            server.disconnect().unwrap();
+            put_to_sleep(pin!(server.connect()).as_mut());
+            until_woken(&wakes).await;
+            waiting.unwrap().await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_forked_child_does_not_wait_at_its_parent_s_ends() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            drop(fork(|| {
+                assert_eq!(code(at_once(server.readable())), Some(6));
+                assert_eq!(code(at_once(client.read_message(&mut [0; 4]))), Some(6));
+                assert_eq!(code(at_once(client.write_message(b"x"))), Some(6));
+                assert_eq!(code(at_once(client.close_write())), Some(6));
+            }));
+            client.write_message(b"x").await.unwrap();
+            assert_eq!(server.read_message(&mut [0; 4]).await.unwrap().len, 1);
+        });
+    });
+}
+
+/// How many pieces of shared memory this process has mapped.
+fn mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("memfd")).count()
+}
+
+#[test]
+fn a_connection_that_is_over_is_kept_by_no_handle() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            let (idle, asleep) = (server.try_clone().unwrap(), server.try_clone().unwrap());
+            drop(client);
+            server.disconnect().unwrap();
+            let mut connect = Box::pin(server.connect());
+            put_to_sleep(connect.as_mut());
+            let before = (mappings(), descriptors());
+            let client = open();
+            connect.await.unwrap();
+            put_to_sleep(pin!(idle.readable()).as_mut());
+            let mut readable = Box::pin(asleep.readable());
+            put_to_sleep(readable.as_mut());
+            drop(client);
+            server.disconnect().unwrap();
+            readable.await.unwrap();
+            let mut connect = Box::pin(server.connect());
+            put_to_sleep(connect.as_mut());
+            // The one that did not wait keeps a descriptor, and no memory.
+            support::until(|| descriptors() <= before.1 + 1);
+            assert_eq!(mappings(), before.0);
+            put_to_sleep(Box::pin(idle.connect()).as_mut());
+            drop(idle);
+            support::until(|| descriptors() <= before.1);
+        });
+    });
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let id = Pid::from_raw(child.id().cast_signed()).unwrap();
+    kill_process(id, signal).unwrap();
+}
+
+#[test]
+fn the_default_time_of_a_wait_is_no_matter_for_which_tasks_are_kept() {
+    Scenario::new(this_test!())
+        .role("owner", || {
+            runtime().block_on(async {
+                let _server = pipes::ServerOptions::new().create(PIPE).unwrap();
+                say("up");
+                hear();
+            });
+        })
+        .role("waiter", || {
+            runtime().block_on(async {
+                let mut waiting = pin!(pipes::wait(PIPE, None));
+                let mut cx = Context::from_waker(Waker::noop());
+                assert!(waiting.as_mut().poll(&mut cx).is_pending());
+                say(process::id());
+                waiting.await.unwrap();
+            });
+        })
+        .run(|stage| {
+            let mut owner = stage.start("owner");
+            owner.expect("up");
+            signal(&owner, Signal::STOP);
+            let mut waiter = stage.start("waiter");
+            let id = waiter.id().to_string();
+            waiter.expect(&id);
+            signal(&owner, Signal::CONT);
+            waiter.finish();
+            owner.say("enough");
+            owner.finish();
+        });
+}
