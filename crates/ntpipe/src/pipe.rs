@@ -122,11 +122,14 @@ impl PipeStream {
     /// Cancels the calls that wait at this end, in all threads of this process: they return
     /// `ERROR_OPERATION_ABORTED` (995). A call that is done at this very moment returns what it did.
     ///
-    /// What the other end has not read of a write that waited is taken back, also when half of it
-    /// was read (observed 10.9). The request of a transaction stays (observed 11.11), unless it is
+    /// What a read had of a message is the next one's, as with [`set_read_timeout`]. What the other
+    /// end has not read of a write that waited is taken back, also when half of it was read (observed
+    /// 10.9). The request of a transaction stays (observed 11.11), unless it is
     /// larger than the pipe's memory and waits for room there.
     ///
     /// To cancel the calls of one thread see [`Canceller`](crate::Canceller).
+    ///
+    /// [`set_read_timeout`]: Self::set_read_timeout
     ///
     /// # Errors
     /// - `ERROR_NOT_FOUND` (1168): no call waits that has not been cancelled already.
@@ -221,7 +224,12 @@ impl PipeStream {
         Ok(self.change_modes(|_| modes)?)
     }
 
-    /// How long reads and transactions wait at most; `None`, the default, for ever.
+    /// How long reads and transactions wait at most; `None`, the default, for ever. They fail with
+    /// `ERROR_SEM_TIMEOUT` (121).
+    ///
+    /// A read that ends in the middle of a message loses nothing: the next one has the message from
+    /// its beginning. Only an end that several processes hold may lose what it had taken of a message
+    /// that is larger than the pipe's memory.
     ///
     /// # Errors
     /// `ERROR_INVALID_PARAMETER` (87) for a timeout of zero.
