@@ -18,7 +18,7 @@ use ntpipe::{
 };
 
 mod support;
-use support::{PIPE, Scenario, asleep, bytes, code, is_asleep, this_test, until};
+use support::{PIPE, Scenario, bytes, code, is_asleep, measure, this_test, until};
 
 fn pair(mode: PipeMode, quota: u32) -> (NamedPipeServer, NamedPipeClient) {
     let server = ServerOptions::new()
@@ -69,10 +69,10 @@ fn got(read: ScopedJoinHandle<'_, Got>) -> (Vec<u8>, bool) {
     (bytes, read.more)
 }
 
-/// The first wait of a process measures how long waits should spin, which sleeps too.
+/// Measuring how long waits should spin sleeps too: that is over.
 fn alone(test: &'static str, play: impl FnOnce()) {
     Scenario::alone(test, || {
-        asleep(|| (), || ());
+        measure();
         play();
     });
 }

@@ -10,7 +10,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -128,10 +128,16 @@ struct State {
 impl Stage {
     fn new(test: &'static str) -> Self {
         static STAGES: AtomicU32 = AtomicU32::new(0);
-        let number = STAGES.fetch_add(1, Ordering::Relaxed);
-        // Short: a socket's address has 108 bytes.
-        let dir = std::env::temp_dir().join(format!("ntp-{}-{number}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+        // One that was killed may have left its directory, and its number to this process.
+        let dir = loop {
+            let number = STAGES.fetch_add(1, Ordering::Relaxed);
+            // Short: a socket's address has 108 bytes.
+            let dir = std::env::temp_dir().join(format!("ntp-{}-{number}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => break dir,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+            }
+        };
         let watched = Arc::new(Watched::default());
         let dog = Arc::clone(&watched);
         let watchdog = Some(thread::spawn(move || dog.watch()));
@@ -343,14 +349,19 @@ pub(crate) fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Blocks in `block`, and does `then` in another thread once this one sleeps.
-pub(crate) fn asleep<T>(block: impl FnOnce() -> T, then: impl FnOnce() + Send) -> T {
-    // The first wait of a process measures how long waits should spin, which sleeps too.
+/// One of the first waits of a process measures how long waits should spin, which sleeps too: after
+/// this it has.
+pub(crate) fn measure() {
     let (reader, _writer) = ntpipe::anonymous::pipe(0).unwrap();
     reader
         .set_read_timeout(Some(Duration::from_micros(1)))
         .unwrap();
-    assert_eq!(code(reader.read_message(&mut [0])), 121);
+    (0..50).for_each(|_| assert_eq!(code(reader.read_message(&mut [0])), 121));
+}
+
+/// Blocks in `block`, and does `then` in another thread once this one sleeps.
+pub(crate) fn asleep<T>(block: impl FnOnce() -> T, then: impl FnOnce() + Send) -> T {
+    measure();
     let me = rustix::thread::gettid().as_raw_nonzero();
     thread::scope(|scope| {
         scope.spawn(move || {
