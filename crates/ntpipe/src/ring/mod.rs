@@ -21,6 +21,6 @@ mod spin;
 
 pub(crate) use bell::Trust;
 pub(crate) use link::{Capacities, Files, Link, Offer, Peer, Wait, Waits};
-pub(crate) use spin::{Pace, look_for_answer};
+pub(crate) use spin::{LookFor, Pace, is_looking};
 
 pub(crate) use crate::sys::shm::MemoryId;

@@ -5,7 +5,7 @@
 //! spinning when the peer last ran on our CPU, for it can't run while we do; what was in vain
 //! several times is tried only briefly until it pays again; an idle pipe sleeps.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ const PROBE: u32 = 16;
 const BRIEF: u32 = 16;
 /// Looks between two looks at the clock.
 const LOOKS: u32 = 64;
+/// The same where each look is a system call.
+const FEW_LOOKS: u32 = 4;
 
 /// How far to let the peer get ahead when what was waited for has come: two CPUs that touch the same
 /// cache lines in turn slow each other down to a fraction of what they do some lines apart.
@@ -47,17 +49,57 @@ impl Pace {
     }
 }
 
+/// What the looks of [`Spin::look`] are for: each is a system call, and more than a wake-up has to be
+/// done on the other side until it finds something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LookFor {
+    /// What an owner answers, which has to wake up and to make its memory.
+    Answer,
+    /// What a client that has just come asks, which makes its memory meanwhile.
+    Request,
+    /// The next client.
+    Client,
+}
+
+impl LookFor {
+    /// Looks for a moment, unless that has not paid lately; whether it is there.
+    pub(crate) fn until(self, mut ready: impl FnMut() -> bool) -> bool {
+        static ANSWERS: Spin = Spin::new();
+        static REQUESTS: Spin = Spin::new();
+        static CLIENTS: Spin = Spin::new();
+        if ready() {
+            return true;
+        }
+        let (spin, waits) = match self {
+            Self::Answer => (&ANSWERS, 3),
+            Self::Request => (&REQUESTS, 2),
+            Self::Client => (&CLIENTS, 2),
+        };
+        let limit = limit() * waits;
+        !limit.is_zero() && spin.within(limit, FEW_LOOKS, ready)
+    }
+}
+
+/// Whether anybody looks before going to sleep.
+pub(crate) fn is_looking() -> bool {
+    !limit().is_zero()
+}
+
 impl Default for Spin {
-    /// Who begins is mostly about to be answered: the first wait is a full one.
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Spin {
+    /// Who begins is mostly about to be answered: the first wait is a full one.
+    const fn new() -> Self {
         Self {
             credit: AtomicU32::new(1),
             waits: AtomicU32::new(0),
         }
     }
-}
 
-impl Spin {
     /// Looks at `ready` until it is true, which is what this returns, or it is time to sleep.
     pub(super) fn until(&self, peer_cpu: u32, pace: Pace, mut ready: impl FnMut() -> bool) -> bool {
         if ready() {
@@ -67,6 +109,19 @@ impl Spin {
         if limit.is_zero() || peer_cpu == cpu::current() {
             return false;
         }
+        // Before its first message a peer takes its memory into use.
+        let is_first = self.waits.load(Ordering::Relaxed) == 0;
+        let limit = if is_first { limit * 2 } else { limit };
+        let hit = self.within(limit, LOOKS, ready);
+        if hit {
+            pause(pace);
+        }
+        hit
+    }
+
+    /// Looks for as long as `limit` if that has paid lately, with so many looks between two at the
+    /// clock.
+    fn within(&self, limit: Duration, looks: u32, mut ready: impl FnMut() -> bool) -> bool {
         // Threads may count at once: what gets lost is not worth a lock.
         let credit = self.credit.load(Ordering::Relaxed);
         let waits = self.waits.load(Ordering::Relaxed).wrapping_add(1);
@@ -75,7 +130,7 @@ impl Spin {
         let budget = if full { limit } else { limit / BRIEF };
         let start = Instant::now();
         let hit = loop {
-            if (0..LOOKS).any(|_| {
+            if (0..looks).any(|_| {
                 std::hint::spin_loop();
                 ready()
             }) {
@@ -91,9 +146,6 @@ impl Spin {
             credit.saturating_sub(1)
         };
         self.credit.store(credit, Ordering::Relaxed);
-        if hit {
-            pause(pace);
-        }
         hit
     }
 }
@@ -103,20 +155,11 @@ pub(super) fn pause(pace: Pace) {
     (0..pace.0).for_each(|_| std::hint::spin_loop());
 }
 
-/// Looks for a moment whether an owner has answered, at the price of a system call for each look.
-pub(crate) fn look_for_answer(ready: impl FnMut() -> bool) -> bool {
-    static ANSWERS: Spin = Spin {
-        credit: AtomicU32::new(0),
-        waits: AtomicU32::new(0),
-    };
-    ANSWERS.until(cpu::UNKNOWN, Pace::PROMPT, ready)
-}
-
 /// How long a wait spins at most: twice what a wake-up costs here; nothing on a single CPU.
 fn limit() -> Duration {
     // No lock: a fork while another thread has it would leave the child waiting for ever.
     static NANOS: AtomicU64 = AtomicU64::new(UNKNOWN);
-    static MEASURING: AtomicBool = AtomicBool::new(false);
+    static WAITS: AtomicU32 = AtomicU32::new(0);
     let known = NANOS.load(Ordering::Relaxed);
     if known != UNKNOWN {
         return Duration::from_nanos(known);
@@ -125,7 +168,8 @@ fn limit() -> Duration {
         Some(limit) => limit,
         // All of them: a process that is pinned to one still has peers on others.
         None if cpu::online() < 2 => Duration::ZERO,
-        None if MEASURING.swap(true, Ordering::Relaxed) => return TYPICAL * 2,
+        // One wait measures; the others do not wait for that.
+        None if WAITS.fetch_add(1, Ordering::Relaxed) != FEW => return TYPICAL * 2,
         None => (wake_cost() * 2).clamp(SHORTEST, LONGEST),
     };
     let nanos = u64::try_from(limit.as_nanos()).unwrap_or(UNKNOWN);
@@ -147,6 +191,9 @@ const SHORTEST: Duration = Duration::from_micros(20);
 const LONGEST: Duration = Duration::from_micros(100);
 /// What is assumed where nothing can be measured.
 const TYPICAL: Duration = Duration::from_micros(25);
+/// So many waits of a process do with what is typical: measuring takes longer than most programs
+/// wait that open a pipe, call and end.
+const FEW: u32 = 32;
 /// Hand-overs that are measured, once in a process.
 const HANDOVERS: u32 = 12;
 

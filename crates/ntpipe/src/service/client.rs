@@ -16,7 +16,7 @@ use super::namespace::Namespace;
 use super::{Interest, Readiness, Service, Source, Token};
 use crate::canceller::{self, Blocked};
 use crate::parts::PipeParts;
-use crate::ring::{self, Link, Offer, Peer, Trust};
+use crate::ring::{Link, LookFor, Offer, Peer, Trust};
 use crate::shared::{self, Holding, Kind, Party, Portrait, Watches};
 use crate::stream::shared::Left;
 use crate::stream::{PipeStream, Terms, lock};
@@ -110,7 +110,6 @@ const HUNG_UP: Error = Error::FILE_NOT_FOUND;
 impl ClientEnd {
     /// `CreateFile` on a pipe: connects to an instance that listens (reference 1.6).
     pub(crate) fn open(name: &PipeName, access: Access, qos: u32) -> io::Result<Self> {
-        let service = Service::get()?;
         let namespace = Namespace::open()?;
         let granted = Access::requested_by_client(access);
         let request = Request::Open {
@@ -119,8 +118,13 @@ impl ClientEnd {
             qos,
         };
         let mut own = Own::default();
-        let asked = Control::ask_owner(&namespace, name, &request, Some(&mut own))?;
-        let (control, reply, memory) = asked;
+        let (mut service, mut owner) = (None, None);
+        let asked = Control::ask_owner(&namespace, name, &request, Some(&mut own), |control| {
+            service = Some(Service::get());
+            let known = socket::credentials(control.socket.as_fd());
+            owner = Some(known.map(|known| (known, session_of(known.pid))));
+        });
+        let (control, reply, memory) = asked?;
         let control = Arc::new(control);
         let (opened, answered_by, attached) = match reply {
             Reply::Connected(opened) => (opened, AnsweredBy::Owner, Attached::Yes),
@@ -133,7 +137,8 @@ impl ClientEnd {
             Reply::Refused { error } => return Err(error.into()),
             Reply::Ready | Reply::Info(_) => return Err(Error::INVALID_DATA.into()),
         };
-        let owner = socket::credentials(control.socket.as_fd())?;
+        let service = service.ok_or(Error::INVALID_DATA)??;
+        let (owner, owner_session) = owner.ok_or(Error::INVALID_DATA)??;
         let link = control.link(&opened, memory, own, attached, owner.trust())?;
         let link = Arc::new(link);
         let name = name.clone();
@@ -142,10 +147,16 @@ impl ClientEnd {
             link: Arc::downgrade(&link),
             name: name.clone(),
         };
-        let server_pid = match answered_by {
-            AnsweredBy::Owner => owner.pid,
+        let server = match answered_by {
+            AnsweredBy::Owner => Party {
+                pid: owner.pid,
+                session: owner_session,
+            },
             // The kernel knows who had the name when this connected.
-            AnsweredBy::Member => opened.server_pid,
+            AnsweredBy::Member => Party {
+                pid: opened.server_pid,
+                session: session_of(opened.server_pid),
+            },
         };
         let reads = opened.direction.client_reads() && granted.contains(Access::READ_DATA);
         let writes = opened.direction.client_writes() && granted.contains(Access::WRITE_DATA);
@@ -162,10 +173,6 @@ impl ClientEnd {
         let own = Party {
             pid: socket::own_pid(),
             session: own_session(),
-        };
-        let server = Party {
-            pid: server_pid,
-            session: session_of(server_pid),
         };
         // Last: nothing fails after it and leaves the watch behind.
         let token = service.watch(Arc::new(watch), Interest::HangUp)?;
@@ -294,18 +301,21 @@ impl Control {
 
     /// Asks the owner of a name. One that hangs up may have a successor, or was about to hand this
     /// client to a process that died: then it is asked again. Who wants to open sends its memory.
+    /// What can be done while the owner answers is done `meanwhile`.
     fn ask_owner(
         namespace: &Arc<Namespace>,
         name: &PipeName,
         request: &Request,
         mut own: Option<&mut Own>,
+        mut meanwhile: impl FnMut(&Self),
     ) -> io::Result<(Self, Reply, Option<OwnedFd>)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let control = Self::connect(namespace, name)?;
             // While the owner wakes up. Nobody but who answers is to have it in the end.
             let memory = own.as_mut().and_then(|own| own.make_anew());
-            match control.ask(request, memory, Some(Instant::now() + PATIENCE)) {
+            let deadline_of_one = Some(Instant::now() + PATIENCE);
+            match control.ask_while(request, memory, deadline_of_one, || meanwhile(&control)) {
                 Ok((reply, memory)) => return Ok((control, reply, memory)),
                 Err(error) if error == HUNG_UP && Instant::now() < deadline => {}
                 Err(error) => return Err(error.into()),
@@ -325,8 +335,19 @@ impl Control {
     fn ask(
         &self,
         request: &Request,
+        deadline: Option<Instant>,
+    ) -> Result<(Reply, Option<OwnedFd>), Error> {
+        self.ask_while(request, None, deadline, || ())
+    }
+
+    /// As [`ask`](Self::ask), with memory perhaps, and with something to do while the other side
+    /// answers.
+    fn ask_while(
+        &self,
+        request: &Request,
         memory: Option<BorrowedFd<'_>>,
         deadline: Option<Instant>,
+        meanwhile: impl FnOnce(),
     ) -> Result<(Reply, Option<OwnedFd>), Error> {
         let mut exchange = lock(&self.exchange);
         if *exchange == Exchange::Owed {
@@ -336,6 +357,7 @@ impl Control {
         }
         self.send(request, memory)?;
         *exchange = Exchange::Owed;
+        meanwhile();
         let answered = self.await_answer(deadline);
         UNANSWERED.store(answered == Err(Error::SEM_TIMEOUT), Ordering::Relaxed);
         answered?;
@@ -367,7 +389,7 @@ impl Control {
         let default = match timeout {
             WaitTimeout::Default => {
                 let query = query_of(name.folded());
-                let asked = self.ask(&query, None, Some(Instant::now() + PATIENCE))?;
+                let asked = self.ask(&query, Some(Instant::now() + PATIENCE))?;
                 described(asked.0)?.pipe.default_timeout
             }
             WaitTimeout::After(_) | WaitTimeout::Forever => DefaultTimeout::default(),
@@ -381,7 +403,7 @@ impl Control {
     }
 
     fn await_answer(&self, deadline: Option<Instant>) -> Result<(), Error> {
-        if ring::look_for_answer(|| socket::is_readable(self.socket.as_fd())) {
+        if LookFor::Answer.until(|| socket::is_readable(self.socket.as_fd())) {
             return Ok(());
         }
         canceller::wait_readable(self.socket.as_fd(), deadline, no_answer)
@@ -518,7 +540,7 @@ pub(crate) fn wait(name: &PipeName, timeout: WaitTimeout) -> io::Result<()> {
             name: name.folded().to_owned(),
             timeout,
         };
-        match control.ask(&request, None, deadline) {
+        match control.ask(&request, deadline) {
             Ok((reply, _)) => return Ok(waited(reply)?),
             Err(error) if error == HUNG_UP && vain < MAX_VAIN => vain += 1,
             Err(error) => return Err(error.into()),
@@ -585,7 +607,7 @@ pub(crate) fn query(namespace: &Arc<Namespace>, name: &PipeName) -> Result<Info,
         let socket = namespace.connect(name).map_err(|error| error.error())?;
         let request = query_of(name.folded());
         let patience = Some(Instant::now() + PATIENCE);
-        let answer = Control::new(socket).ask(&request, None, patience);
+        let answer = Control::new(socket).ask(&request, patience);
         match answer {
             Ok((reply, _)) => return described(reply),
             Err(error) if error == HUNG_UP && Instant::now() < deadline => {
@@ -598,7 +620,7 @@ pub(crate) fn query(namespace: &Arc<Namespace>, name: &PipeName) -> Result<Info,
 
 fn ask_about(namespace: &Arc<Namespace>, name: &PipeName) -> io::Result<(Info, Control)> {
     let request = query_of(name.folded());
-    let (control, reply, _) = Control::ask_owner(namespace, name, &request, None)?;
+    let (control, reply, _) = Control::ask_owner(namespace, name, &request, None, |_| ())?;
     Ok((described(reply)?, control))
 }
 

@@ -10,6 +10,7 @@ mod election;
 mod grace;
 mod heirs;
 pub(crate) mod joined;
+mod keeper;
 mod lodging;
 mod member;
 pub(crate) mod namespace;
@@ -23,17 +24,19 @@ pub(crate) mod waiting;
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::Error;
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
 
+use crate::ring::LookFor;
 use crate::stream::lock;
 use crate::sys::fork::PerProcess;
 use crate::sys::{signal, win32_from_errno};
@@ -93,6 +96,8 @@ pub(crate) struct Service {
     /// It looks at its timers anyway.
     thread: OnceLock<ThreadId>,
     sources: Mutex<Sources>,
+    /// Something is about to come.
+    is_expecting: AtomicBool,
 }
 
 #[derive(Default)]
@@ -141,6 +146,7 @@ impl Service {
             kick,
             thread: OnceLock::new(),
             sources: Mutex::default(),
+            is_expecting: AtomicBool::new(false),
         })
     }
 
@@ -152,12 +158,30 @@ impl Service {
     ) -> Result<Token, Error> {
         let mut sources = lock(&self.sources);
         let token = Token(sources.next);
+        self.add(token, source.fd(), interest)?;
         sources.next += 1;
-        let data = EventData::new_u64(token.0);
-        epoll::add(&self.epoll, source.fd(), data, interest.flags())
-            .map_err(|errno| win32_from_errno(errno, "epoll_ctl"))?;
         sources.watched.insert(token, source);
         Ok(token)
+    }
+
+    /// Watches a source that has been enlisted, unless it has been forgotten since.
+    pub(crate) fn watch_enlisted(
+        &self,
+        token: Token,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> Result<(), Error> {
+        let sources = lock(&self.sources);
+        if sources.watched.contains_key(&token) {
+            self.add(token, fd, interest)?;
+        }
+        Ok(())
+    }
+
+    fn add(&self, token: Token, fd: BorrowedFd<'_>, interest: Interest) -> Result<(), Error> {
+        let data = EventData::new_u64(token.0);
+        epoll::add(&self.epoll, fd, data, interest.flags())
+            .map_err(|errno| win32_from_errno(errno, "epoll_ctl"))
     }
 
     /// Only a source's timer is of interest, until [`forget`](Self::forget).
@@ -225,6 +249,11 @@ impl Service {
         }
     }
 
+    /// Who has just come says something at once: the service thread had better not sleep.
+    pub(crate) fn expect(&self) {
+        self.is_expecting.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the service thread itself asks: it can't wait for what only it hears.
     pub(crate) fn is_this_thread(&self) -> bool {
         self.thread.get() == Some(&thread::current().id())
@@ -236,9 +265,13 @@ impl Service {
         let _ = self.thread.set(thread::current().id());
         let mut events = Vec::with_capacity(EVENTS);
         loop {
-            let timeout = self.next_timeout();
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+            let waited = if self.is_expecting.swap(false, Ordering::Relaxed) {
+                self.look(&mut events)
+            } else {
+                self.wait(&mut events, self.next_timeout())
+            };
+            match waited {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => {
                     tracing::error!(%errno, "the service thread ends");
@@ -263,6 +296,23 @@ impl Service {
             }
             self.expire(Instant::now());
         }
+    }
+
+    fn wait(&self, events: &mut Vec<Event>, timeout: Option<Timespec>) -> Result<(), Errno> {
+        epoll::wait(&self.epoll, spare_capacity(events), timeout.as_ref()).map(drop)
+    }
+
+    /// Looks for a moment before it waits.
+    fn look(&self, events: &mut Vec<Event>) -> Result<(), Errno> {
+        let mut looked = Ok(());
+        let has_come = LookFor::Request.until(|| {
+            looked = self.wait(events, Some(Timespec::default()));
+            looked.is_err() || !events.is_empty()
+        });
+        if has_come {
+            return looked;
+        }
+        self.wait(events, self.next_timeout())
     }
 
     fn expire(&self, now: Instant) {

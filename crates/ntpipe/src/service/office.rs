@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Answer, Notice};
@@ -19,15 +19,17 @@ use crate::sys::socket;
 pub(super) struct Office {
     /// Gone once the name is.
     pub(super) claim: Claim,
-    door: Arc<Door>,
+    pub(super) door: Arc<Door>,
     /// The door's, and that of all timers.
     pub(super) token: Token,
 }
 
 /// The socket on which the owner answers.
-struct Door {
+pub(super) struct Door {
     owner: Weak<Owner>,
     listener: OwnedFd,
+    /// Had by the thread that looks for the next client, instead of the service thread.
+    pub(super) keeper: Mutex<()>,
 }
 
 /// The other processes that have instances of the name.
@@ -74,6 +76,7 @@ impl Office {
         let door = Arc::new(Door {
             owner: Arc::downgrade(owner),
             listener,
+            keeper: Mutex::default(),
         });
         let watched = owner
             .service()
@@ -106,12 +109,26 @@ impl Source for Door {
     }
 
     fn ready(&self, _: Readiness) {
+        self.let_in(Session::begin);
+    }
+
+    fn expired(&self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.expired();
+        }
+    }
+}
+
+impl Door {
+    /// Lets one client in that has knocked.
+    pub(super) fn let_in(&self, begin: impl FnOnce(Arc<Owner>, OwnedFd)) {
         let Some(owner) = self.owner.upgrade() else {
             return;
         };
         match socket::accept(self.listener.as_fd()) {
-            Ok(Some(connection)) => Session::begin(owner, connection),
-            Ok(None) => {}
+            Ok(Some(connection)) => begin(owner, connection),
+            // Or the name has gone meanwhile.
+            Ok(None) | Err(Errno::INVAL) => {}
             Err(errno) => {
                 // No descriptors left: clients wait in the socket's queue for a moment.
                 tracing::warn!(%errno, name = %owner.name, "a client can't be let in yet");
@@ -122,12 +139,6 @@ impl Source for Door {
                 }
                 owner.settle(&mut machine);
             }
-        }
-    }
-
-    fn expired(&self) {
-        if let Some(owner) = self.owner.upgrade() {
-            owner.expired();
         }
     }
 }

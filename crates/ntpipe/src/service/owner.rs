@@ -85,8 +85,9 @@ pub(super) struct Entry {
 pub(super) struct Client {
     pub(super) connection: Connection,
     pub(super) credentials: Credentials,
-    /// The client's session when it opened the pipe, as the kernel counts them.
-    pub(super) session_id: u32,
+    /// The client's session when it opened the pipe, as the kernel counts them. Looked up once the
+    /// client has its answer, for which it would have to wait otherwise.
+    session_id: Option<u32>,
     pub(super) session: Weak<Session>,
     /// Missing until the client has attached its memory.
     pub(super) link: Option<Arc<Link>>,
@@ -366,7 +367,6 @@ impl Owner {
         access: Access,
         qos: u32,
     ) -> Result<Opening, Error> {
-        let session_id = session_of(session.credentials().pid);
         let mut machine = self.machine();
         if !matches!(machine.role, Role::Owner(_)) {
             return Ok(Opening::Elsewhere);
@@ -378,7 +378,7 @@ impl Owner {
                 Err(error) => break Err(error),
             };
             match machine.hand_over(connection.instance(), session.socket(), access, qos) {
-                Handing::Own => break arrive(&mut machine, connection, session, session_id),
+                Handing::Own => break arrive(&mut machine, connection, session),
                 Handing::Done => break Ok(Opening::HandedOver),
                 Handing::Stuck => passed_over.push(connection),
                 Handing::Gone => {}
@@ -410,14 +410,19 @@ impl Owner {
         id: InstanceId,
         access: Access,
     ) -> Result<Opening, Error> {
-        let session_id = session_of(session.credentials().pid);
         let mut machine = self.machine();
         let connection = machine.server.take(id, access)?;
-        arrive(&mut machine, connection, session, session_id)
+        arrive(&mut machine, connection, session)
     }
 
     /// The client's memory is there: from now on the server end can use the connection.
-    pub(super) fn attach(&self, connection: Connection, link: &Arc<Link>) -> Result<(), TooLate> {
+    pub(super) fn attach(
+        &self,
+        connection: Connection,
+        credentials: Credentials,
+        link: &Arc<Link>,
+    ) -> Result<(), TooLate> {
+        let session_id = session_of(credentials.pid);
         let mut machine = self.machine();
         let entry = machine.entries.get_mut(&connection.instance());
         let entry = entry.ok_or(TooLate::Closed)?;
@@ -425,6 +430,7 @@ impl Owner {
         let client = client
             .filter(|client| client.connection == connection)
             .ok_or(TooLate::Disconnected)?;
+        client.session_id = Some(session_id);
         client.link = Some(Arc::clone(link));
         entry.end.stream.attach(link);
         entry.end.announce();
@@ -524,7 +530,6 @@ fn arrive(
     machine: &mut Machine,
     connection: Connection,
     session: &Arc<Session>,
-    session_id: u32,
 ) -> Result<Opening, Error> {
     let id = connection.instance();
     let info = machine.server.info().ok_or(Error::FILE_NOT_FOUND)?;
@@ -535,12 +540,20 @@ fn arrive(
         entry.client = Some(Client {
             connection,
             credentials: session.credentials(),
-            session_id,
+            session_id: None,
             session: Arc::downgrade(session),
             link: None,
         });
     }
     Ok(Opening::Here(connection, info, quotas))
+}
+
+impl Client {
+    /// The session that the client was in when it opened the pipe.
+    pub(super) fn session_id(&self) -> u32 {
+        let known = self.session_id;
+        known.unwrap_or_else(|| session_of(self.credentials.pid))
+    }
 }
 
 impl Entry {

@@ -85,6 +85,7 @@ impl ServerEnd {
             (WaitMode::NoWait, Listen::AlreadyConnected) => return Ok(listen),
             (WaitMode::NoWait, Listen::Waiting) => return Err(Error::PIPE_LISTENING),
         }
+        let mut has_looked = false;
         loop {
             self.check_still(&machine, disconnects)?;
             match machine.server.state(self.id) {
@@ -95,7 +96,12 @@ impl ServerEnd {
                 Some(EndState::Connected) if !self.is_arriving(&machine) => return Ok(listen),
                 Some(EndState::Connected | EndState::Listening) => {}
             }
-            machine = self.wait_for_change(machine, &call)?;
+            machine = if has_looked {
+                self.wait_for_change(machine, &call)?
+            } else {
+                has_looked = true;
+                self.owner.keep_door(machine)
+            };
         }
     }
 
@@ -383,7 +389,7 @@ impl ServerEnd {
         let session = session.ok_or(Error::PIPE_NOT_CONNECTED)?;
         let client = Party {
             pid: client.credentials.pid,
-            session: client.session_id,
+            session: client.session_id(),
         };
         let server = Party {
             pid: socket::own_pid(),
@@ -459,7 +465,7 @@ impl ServerEnd {
             .get(&self.id)
             .and_then(|entry| entry.client.as_ref());
         client
-            .map(|client| (client.credentials.pid, client.session_id))
+            .map(|client| (client.credentials.pid, client.session_id()))
             .ok_or(Error::NOT_FOUND)
     }
 

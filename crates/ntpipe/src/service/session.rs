@@ -3,6 +3,8 @@
 //! Nothing that it says about itself is believed: who it is the kernel says. Whatever is not a
 //! message of the protocol, in its order and in time, ends the session.
 
+mod beginning;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -10,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use ntpipe_proto::control::{Info, MAX_MESSAGE, Notice, Opened, Reply, Request};
 use ntpipe_proto::lane::ring_capacity;
-use ntpipe_proto::{
-    Access, Connection, Error, InstanceId, NameInfo, Quotas, WaitTimeout, WaiterId,
-};
+use ntpipe_proto::{Access, Connection, Error, NameInfo, Quotas, WaitTimeout, WaiterId};
 use rustix::io::Errno;
 
 use super::owner::{Opening, Owner, TooLate};
-use super::{Interest, Readiness, Source, Token};
+use super::{Readiness, Source, Token};
 use crate::locked::MutexGuard;
 use crate::ring::{Link, Offer};
 use crate::stream::{Visitor, lock};
@@ -33,6 +33,9 @@ pub(super) struct Session {
     receiving: Mutex<()>,
     /// Whether this is one of the owner's strangers.
     is_stranger: AtomicBool,
+    /// Whether the service thread watches the socket.
+    is_watched: AtomicBool,
+    prepared: Mutex<Option<Prepared>>,
     /// How the client came here.
     origin: Origin,
     itself: Weak<Self>,
@@ -50,6 +53,13 @@ enum Phase {
     Member,
     /// Nothing more is expected of it.
     Over,
+}
+
+/// This process' memory for a connection, and what the client gets of it.
+struct Prepared {
+    capacity: u64,
+    offer: Offer,
+    memory: OwnedFd,
 }
 
 /// How a client came to a process.
@@ -70,83 +80,6 @@ const MAX_CAUGHT_UP: u32 = 16;
 pub(super) const MAX_STRANGERS: usize = 1024;
 
 impl Session {
-    /// Begins to listen to a client that has just come.
-    pub(super) fn begin(owner: Arc<Owner>, socket: OwnedFd) {
-        let Some(credentials) = known(&socket) else {
-            return;
-        };
-        if owner.strangers.load(Ordering::Relaxed) >= MAX_STRANGERS {
-            tracing::warn!(
-                pid = credentials.pid,
-                "too many strangers: a client is sent away"
-            );
-            let error = Error::NO_SYSTEM_RESOURCES;
-            if let Ok(bytes) = (Reply::Refused { error }).encode() {
-                let _ = socket::send(socket.as_fd(), &bytes, None);
-            }
-            return;
-        }
-        Self::watch(owner, socket, credentials, Origin::Door);
-    }
-
-    /// Begins to serve a client to whom the owner of the name has given an instance of ours.
-    pub(super) fn begin_handed_over(
-        owner: Arc<Owner>,
-        socket: OwnedFd,
-        id: InstanceId,
-        access: Access,
-    ) {
-        let Some(credentials) = known(&socket) else {
-            return;
-        };
-        // As it should be already: this thread must not wait for one client.
-        if rustix::io::ioctl_fionbio(&socket, true).is_err() {
-            return;
-        }
-        let Some(session) = Self::watch(owner, socket, credentials, Origin::Owner) else {
-            return;
-        };
-        // Who catches up must not overtake what is still done here.
-        let _receiving = lock(&session.receiving);
-        let opened = session.open(None, |owner| owner.open_handed_over(&session, id, access));
-        if let Err(refusal) = opened {
-            tracing::debug!(why = refusal.0, "a client was handed over in vain");
-            session.drop_client();
-        }
-    }
-
-    fn watch(
-        owner: Arc<Owner>,
-        socket: OwnedFd,
-        credentials: Credentials,
-        origin: Origin,
-    ) -> Option<Arc<Self>> {
-        let session = Arc::new_cyclic(|itself| Self {
-            socket: Arc::new(socket),
-            owner,
-            credentials,
-            token: OnceLock::new(),
-            phase: Mutex::new(Phase::Asking),
-            receiving: Mutex::default(),
-            is_stranger: AtomicBool::new(false),
-            origin,
-            itself: Weak::clone(itself),
-        });
-        session.count_stranger(true);
-        let service = session.owner.service();
-        match service.watch(Arc::<Self>::clone(&session), Interest::All) {
-            Ok(token) => {
-                let _ = session.token.set(token);
-                service.set_timer(token, Some(Instant::now() + PATIENCE));
-                Some(session)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a client can't be watched and is sent away");
-                None
-            }
-        }
-    }
-
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -312,8 +245,10 @@ impl Session {
             Err(_) if self.origin == Origin::Owner => return Err(Refusal("no instance for it")),
             Err(error) => return Ok(self.send(&Reply::Refused { error }, None)?),
         };
-        let (offer, own) = match Offer::new(ring_capacity(quotas.outbound)) {
-            Ok(offer) => offer,
+        let Prepared {
+            offer, memory: own, ..
+        } = match self.take_memory(ring_capacity(quotas.outbound)) {
+            Ok(prepared) => prepared,
             Err(error) => {
                 self.owner.give_back(connection);
                 return Ok(self.send(&Reply::Refused { error }, None)?);
@@ -346,6 +281,15 @@ impl Session {
         Ok(sent?)
     }
 
+    /// Memory of this size, if it has not been made already.
+    fn take_memory(&self, capacity: u64) -> Result<Prepared, Error> {
+        let prepared = lock(&self.prepared).take();
+        match prepared.filter(|prepared| prepared.capacity == capacity) {
+            Some(prepared) => Ok(prepared),
+            None => Prepared::new(capacity),
+        }
+    }
+
     /// The connection, if the client's memory is there and what was agreed on.
     fn link(
         &self,
@@ -372,11 +316,13 @@ impl Session {
         drop(phase);
         self.count_stranger(false);
         self.set_patience(None);
-        if let Some(token) = self.token.get() {
+        if let Some(token) = self.token.get()
+            && self.is_watched.load(Ordering::Relaxed)
+        {
             // What comes from now on are rings of the doorbell, for who waits at the end.
             self.owner.service().watch_end(*token, self.fd());
         }
-        match self.owner.attach(connection, &link) {
+        match self.owner.attach(connection, self.credentials, &link) {
             Ok(()) => return Ok(()),
             Err(TooLate::Closed) => link.close(),
             Err(TooLate::Disconnected) => link.disconnect(),
@@ -535,6 +481,17 @@ impl Session {
     }
 }
 
+impl Prepared {
+    fn new(capacity: u64) -> Result<Self, Error> {
+        let (offer, memory) = Offer::new(capacity)?;
+        Ok(Self {
+            capacity,
+            offer,
+            memory,
+        })
+    }
+}
+
 impl Source for Session {
     fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -546,6 +503,23 @@ impl Source for Session {
             // Rings of the doorbell are not for this thread.
             return;
         }
+        self.hear(readiness);
+    }
+
+    fn expired(&self) {
+        let _receiving = lock(&self.receiving);
+        // What it was late with, another thread may just have heard.
+        if matches!(*lock(&self.phase), Phase::Connected(..) | Phase::Member) {
+            return;
+        }
+        tracing::debug!(pid = self.credentials.pid, "a client takes too long");
+        self.drop_client();
+    }
+}
+
+impl Session {
+    /// Receives one message and does what it says.
+    fn hear(&self, readiness: Readiness) {
         let mut buffer = [0; MAX_MESSAGE];
         let received = match readiness {
             Readiness::Readable => socket::receive(self.fd(), &mut buffer),
@@ -570,16 +544,6 @@ impl Source for Session {
         };
         self.end_for(&refusal);
     }
-
-    fn expired(&self) {
-        let _receiving = lock(&self.receiving);
-        // What it was late with, another thread may just have heard.
-        if matches!(*lock(&self.phase), Phase::Connected(..) | Phase::Member) {
-            return;
-        }
-        tracing::debug!(pid = self.credentials.pid, "a client takes too long");
-        self.drop_client();
-    }
 }
 
 impl Visitor for Session {
@@ -601,17 +565,6 @@ impl Visitor for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.count_stranger(false);
-    }
-}
-
-/// Who the kernel says is at the other end.
-fn known(socket: &OwnedFd) -> Option<Credentials> {
-    match socket::credentials(socket.as_fd()) {
-        Ok(credentials) => Some(credentials),
-        Err(error) => {
-            tracing::warn!(%error, "a client without credentials is sent away");
-            None
-        }
     }
 }
 

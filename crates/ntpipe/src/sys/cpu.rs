@@ -1,6 +1,8 @@
 //! Which CPU runs this thread, and how many there are.
 #![allow(unsafe_code)]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 /// The CPU that runs this thread at the moment; the thread may have moved when this returns.
 ///
 /// The C library reads it from memory that the kernel keeps current (rseq), so that this costs
@@ -14,9 +16,18 @@ pub(crate) fn current() -> u32 {
 /// No CPU's number.
 pub(crate) const UNKNOWN: u32 = u32::MAX;
 
-/// The CPUs that are online.
+/// The CPUs that were online when this was asked first.
 pub(crate) fn online() -> u32 {
-    // SAFETY: sysconf has no preconditions.
-    let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-    u32::try_from(cpus).unwrap_or(1)
+    // No lock: a fork while another thread has it would leave the child waiting for ever.
+    static ONLINE: AtomicU32 = AtomicU32::new(0);
+    match ONLINE.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: sysconf has no preconditions.
+            let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+            let online = u32::try_from(cpus).unwrap_or(1);
+            ONLINE.store(online, Ordering::Relaxed);
+            online
+        }
+        online => online,
+    }
 }
