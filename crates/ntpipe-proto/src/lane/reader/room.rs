@@ -23,21 +23,23 @@ impl Reader {
         free > reserve(self.capacity) + PIECE + lost
     }
 
-    /// The bytes in use from `from` to the tail, and those that are skipped between.
+    /// The bytes in use from `from` to the tail, and those that are skipped between. What leads round
+    /// what was not read is in use: it is lost to the writer until the reader has passed it, however
+    /// much of that has been read since.
     fn walk(&self, lane: &impl Incoming, from: u64) -> Option<(u64, u64)> {
         let (mut at, mut unread, mut skipped) = (from, 0_u64, 0_u64);
         while at < self.tail {
             let header = lane.header(Pos(at));
             let lap_end = (at | (self.capacity - 1)) + 1;
-            let (to, is_skip) = match (header.has(SKIP), header.len) {
+            let (to, is_free) = match (header.has(SKIP), header.len) {
                 (true, 0) => (lap_end, true),
-                (true, len) => (at + HEADER + padded(len.into()), true),
+                (true, len) => (at + HEADER + padded(len.into()), false),
                 (false, _) => (at + header.size(), false),
             };
             if !header.is_known() || to > lap_end || to > self.tail {
                 return None;
             }
-            match is_skip {
+            match is_free {
                 true => skipped += to - at,
                 false => unread += to - at,
             }

@@ -2,6 +2,11 @@
 
 use std::collections::VecDeque;
 
+use proptest::bool::weighted;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 
 const QUOTA: u32 = 65536;
@@ -336,4 +341,72 @@ fn a_position_that_no_writer_lives_to_see_is_a_lie() {
     let mut op = Reading::default();
     let read = (pair.reader).read(&mut op, &pair.memory, ReadMode::Byte, &mut [0; 9]);
     assert_eq!(read.err(), Some(Error::INVALID_DATA));
+}
+
+#[test]
+fn what_leads_round_the_unread_is_in_use_until_it_is_passed() {
+    let large = vec![7; 20 << 20];
+    for messages in (40..200).step_by(5) {
+        let mut pair = Pair::new(PipeType::Message, 300_000);
+        pair.memory.lap.set(0);
+        for n in 0..messages {
+            assert_eq!(pair.write(&[1; 8000]), Begun::Done);
+            if n >= 35 {
+                assert!(pair.read(8000).is_ready());
+            }
+        }
+        let id = pair.pending(&large);
+        (0..messages.min(35)).for_each(|_| assert!(pair.read(8000).is_ready()));
+        assert_eq!(pair.resume(id, &large), Poll::Pending);
+        pair.peek(10);
+        let from = pair.reader.record_start();
+        assert!(!pair.reader.leaves_room(&pair.memory, from), "{messages}");
+    }
+}
+
+/// A pipe with a history, in which a write is stuck that the ring has no room for.
+fn stuck(quota: u32, lap: u64, history: &[(usize, bool)], left: usize) -> (Pair, OpId, Vec<u8>) {
+    let mut pair = Pair::new(PipeType::Message, quota);
+    pair.memory.lap.set(lap);
+    let mut unread = VecDeque::new();
+    for (len, writes) in history {
+        let fits = unread.iter().sum::<usize>() + len <= quota as usize;
+        if *writes && fits {
+            assert_eq!(pair.write(&vec![1; *len]), Begun::Done);
+            unread.push_back(*len);
+        } else if let Some(len) = unread.pop_front() {
+            assert!(pair.read(len).is_ready());
+        }
+    }
+    let large = vec![7; usize::try_from(3 * ring_capacity(quota)).unwrap()];
+    let id = pair.pending(&large);
+    while unread.len() > left {
+        assert!(pair.read(unread.pop_front().unwrap()).is_ready());
+    }
+    // The reader goes past what was skipped, the writer hears of it.
+    for _ in 0..3 {
+        pair.peek(10);
+        assert_eq!(pair.resume(id, &large), Poll::Pending);
+    }
+    (pair, id, large)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_reader_never_waits_for_a_writer_that_is_stuck(
+        quota in select(vec![4, 5000, 61_440, QUOTA, 300_000]),
+        lap in select(vec![0, 100_000, 300_000, u64::MAX]),
+        history in (1..40_000_usize).prop_flat_map(|most| vec((1..=most, weighted(0.6)), 0..150)),
+        left in 0..3_usize,
+    ) {
+        let (mut pair, id, large) = stuck(quota, lap, &history, left);
+        let before = pair.memory.tail.get();
+        assert_eq!(pair.resume(id, &large), Poll::Pending);
+        assert_eq!(pair.memory.tail.get(), before);
+        pair.peek(10);
+        let from = pair.reader.record_start();
+        prop_assert!(!pair.reader.leaves_room(&pair.memory, from));
+    }
 }
