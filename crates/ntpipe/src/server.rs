@@ -275,7 +275,8 @@ impl NamedPipeServer {
     /// - `ERROR_PIPE_LISTENING` (536), `ERROR_PIPE_NOT_CONNECTED` (233): there is no client.
     /// - `ERROR_INVALID_HANDLE` (6) in a forked child.
     /// - `ERROR_NO_SYSTEM_RESOURCES` (1450): too many processes hold it.
-    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`).
+    /// - `ERROR_NOT_SUPPORTED` (50): tasks use the end (feature `tokio`); or a read has a part of a
+    ///   message, or was given up with it, and the rest is not read yet.
     /// - `ERROR_TOO_MANY_OPEN_FILES` (4).
     /// - `ERROR_SEM_TIMEOUT` (121): a process that holds the end was stopped in the middle of a call.
     ///

@@ -282,8 +282,15 @@ impl ReadHalf {
     /// What a read or a transaction that was given up has left of a message goes to the reads that
     /// came behind it.
     pub(super) fn pass_on(&self, side: &mut ReadSide) {
-        let ReadSide { turns, stash, .. } = &mut *side;
-        if turns.is_empty() || stash.is_empty() {
+        let is_anothers = side.is_reserved();
+        let ReadSide {
+            link,
+            reader,
+            turns,
+            stash,
+            ..
+        } = &mut *side;
+        if turns.is_empty() || stash.is_empty() || is_anothers {
             return;
         }
         let mode = self.modes().read_mode;
@@ -298,6 +305,9 @@ impl ReadHalf {
                 let more = mode == ReadMode::Message;
                 turns.end_first(Ok(Read { len, more }));
             }
+        }
+        if let Slot::Linked(link) = link {
+            ask_anew(reader, turns, link);
         }
         self.tell(side);
     }

@@ -100,7 +100,7 @@ struct ReadSide {
     /// Memory to read into for those that wait.
     spare: Vec<u8>,
     shared: SharedReads,
-    /// What a task's read has of a message whose rest was not there yet.
+    /// What a read that ended has of a message whose rest was not there yet.
     stash: Stash,
     /// A task waits for the reply of its transaction: all other reads come behind it.
     #[cfg(feature = "tokio")]

@@ -142,6 +142,7 @@ impl PipeStream {
         let mode = self.mode();
         // The peer first: what it had written before it went is seen then.
         let is_there = link.peer() == Peer::Connected;
+        stash.forget_torn(reader, link)?;
         let found = look(link, reader, |reader| reader.ahead(&**link, mode));
         let found = found.map_err(|error| link.poison(error))?;
         let kept = stash.len();
@@ -173,6 +174,7 @@ impl PipeStream {
             Slot::Kernel(_) => return Err(Error::INTERNAL_ERROR),
         };
         let mode = self.mode();
+        stash.forget_torn(reader, link)?;
         if stash.is_empty() {
             let mut op = Reading::default();
             let read = try_read(link, reader, &mut op, mode, dst)?;
@@ -183,7 +185,7 @@ impl PipeStream {
             }
             return Ok(read);
         }
-        let is_over = mode == ReadMode::Byte || stash.len() >= dst.len();
+        let is_over = stash.len() >= dst.len();
         if is_over && matches!(link.peer(), Peer::Connected | Peer::Gone) {
             let len = stash.hand_out(dst);
             let more = mode == ReadMode::Message;
@@ -531,8 +533,10 @@ impl PipeStream {
         let mut side = lock(&self.read.side);
         if side.link.is(&turn.link) {
             side.transacts = false;
+            // Also those that this ends.
+            let others_wait = !side.turns.is_empty();
             self.read.pass_on(&mut side);
-            if !side.turns.is_empty() {
+            if others_wait {
                 turn.link.wake_own();
             }
         }

@@ -33,14 +33,8 @@ impl PipeStream {
         };
         let mut op = Reading::default();
         let is_next = side.turns.is_empty() && !side.is_reserved();
-        if !side.stash.is_empty()
-            && is_next
-            && matches!(
-                side.link.state(),
-                Ok(EndState::Connected | EndState::Closing)
-            )
-        {
-            match side.stash.resume(dst, self.mode()) {
+        if !side.stash.is_empty() && is_next {
+            match side.resume(dst, self.mode())? {
                 Resumed::Done(read) => return Ok(read),
                 Resumed::Reading(resumed) => op = resumed,
             }
@@ -181,9 +175,7 @@ impl PipeStream {
         if let Poll::Ready(read) = try_read(link, &mut side.reader, &mut op, self.mode(), dst)? {
             return Ok(read);
         }
-        if let Some(taken) = dst.get(..op.filled()).filter(|taken| !taken.is_empty()) {
-            side.stash.keep(taken);
-        }
+        side.keep(link, &op, dst);
         Err(why)
     }
 
@@ -216,6 +208,7 @@ impl PipeStream {
             Peer::Connected | Peer::Disconnected | Peer::Corrupt => Ok(()),
         };
         let ReadSide { reader, stash, .. } = side;
+        stash.forget_torn(reader, link)?;
         let peek = |reader: &mut Reader| stash.peek(reader, link, dst);
         let result = result.and_then(|()| look(link, reader, peek));
         result.map_err(|error| link.poison(error))
@@ -256,14 +249,22 @@ impl PipeStream {
         let written = self.write_request(request, &link, deadline);
         let mut side = lock(&self.read.side);
         if let Err(error) = written {
-            // With both ends in this process the reply may have come before: nobody else has it.
+            // With both ends in this process the reply may have come before: nobody else has it. What
+            // has come of it is the next read's.
             let result = match side.collect(turn, reply) {
                 Collected::Ended(Ok(read)) => Ok(read),
-                Collected::Ended(Err(_)) | Collected::Waits(_) => Err(error),
+                Collected::Ended(Err(_)) => Err(error),
+                Collected::Waits(op) => {
+                    side.keep(&link, &op, reply);
+                    Err(error)
+                }
             };
             match link.roster() {
                 Some(_) => self.leave_shared(&mut side, &link, turn),
-                None => self.leave(&mut side, turn),
+                None => {
+                    self.leave(&mut side, turn);
+                    self.read.pass_on(&mut side);
+                }
             }
             drop(side);
             self.tasks.wake();
@@ -373,6 +374,27 @@ impl ReadSide {
     fn ask(&mut self, link: &Link, turn: u64, asks: bool) {
         self.turns.ask(turn, asks);
         self.reader.ask(link, self.turns.asked());
+    }
+
+    /// A read begins with what others have left, if this end still has its connection.
+    fn resume(&mut self, dst: &mut [u8], mode: ReadMode) -> Result<Resumed, Error> {
+        let nothing = Resumed::Reading(Reading::default());
+        let Slot::Linked(link) = &self.link else {
+            return Ok(nothing);
+        };
+        if matches!(link.peer(), Peer::Disconnected | Peer::Corrupt) {
+            return Ok(nothing);
+        }
+        self.stash.forget_torn(&mut self.reader, link)?;
+        Ok(self.stash.resume(dst, mode))
+    }
+
+    /// What a read that ends has of a message is the next one's.
+    fn keep(&mut self, link: &Arc<Link>, op: &Reading, dst: &[u8]) {
+        let taken = dst.get(..op.filled()).unwrap_or_default();
+        if !taken.is_empty() && self.link.is(link) {
+            self.stash.keep(taken);
+        }
     }
 
     /// What other threads have done for a read that waits; the bytes go to `dst`.

@@ -6,7 +6,7 @@
 use ntpipe_proto::lane::{Peek, Read, Reader, Reading};
 use ntpipe_proto::{Error, ReadMode};
 
-use crate::ring::Link;
+use crate::ring::{Link, Peer};
 
 /// Bytes that were taken and not yet handed out.
 #[derive(Debug, Default)]
@@ -54,16 +54,18 @@ impl Stash {
             Err(error) if error == Error::BROKEN_PIPE => Peek::default(),
             found => found?,
         };
+        if !reader.is_within_message() {
+            // The message ends here, for its rest was taken back: what follows is another one.
+            peek.messages += 1;
+            (peek.len, peek.left) = (0, 0);
+        } else if peek.messages == 0 {
+            // None of the rest is in the lane at the moment.
+            peek.messages = 1;
+            peek.left = reader.left_of_message();
+        }
         let kept = self.filled - len;
         peek.len += len;
         peek.available += u64::try_from(self.filled).unwrap_or(u64::MAX);
-        if peek.messages == 0 {
-            // None of the rest is in the lane at the moment.
-            peek.messages = 1;
-            if reader.is_within_message() {
-                peek.left = reader.left_of_message();
-            }
-        }
         peek.left += u64::try_from(kept).unwrap_or(u64::MAX);
         Ok(peek)
     }
@@ -75,10 +77,26 @@ impl Stash {
         self.filled = taken.len();
     }
 
-    /// Hands everything to a read that can wait for the rest.
+    /// Lets go of what was taken of a message whose writer has died before the rest came: it was not
+    /// written.
+    pub(super) fn forget_torn(&mut self, reader: &mut Reader, link: &Link) -> Result<(), Error> {
+        if self.is_empty() || link.peer() != Peer::Gone {
+            return Ok(());
+        }
+        let torn = reader.writer_gone(link).and_then(|()| {
+            let has_more = !reader.is_empty(link)?;
+            Ok(reader.is_within_message() && !has_more)
+        });
+        if torn.map_err(|error| link.poison(error))? {
+            *self = Self::default();
+        }
+        Ok(())
+    }
+
+    /// Hands everything to a read that can go on with the rest.
     pub(super) fn resume(&mut self, dst: &mut [u8], mode: ReadMode) -> Resumed {
         let len = self.hand_out(dst);
-        if len == dst.len() || mode == ReadMode::Byte {
+        if len == dst.len() {
             let more = mode == ReadMode::Message;
             return Resumed::Done(Read { len, more });
         }

@@ -136,6 +136,11 @@ impl Waiters {
         (self.calls.iter()).any(|call| call.id == id && call.is_cancelled)
     }
 
+    /// Whether a read that waits has a part of its message already.
+    pub(super) fn has_begun(&self) -> bool {
+        self.calls.iter().any(|call| call.op.filled() > 0)
+    }
+
     /// The buffers of all reads that wait, together.
     pub(super) fn room(&self) -> usize {
         let room = |call: &Waiter| call.room.saturating_sub(call.op.filled());

@@ -14,6 +14,7 @@ mod cancel;
 mod cancelling;
 mod clones;
 mod closing;
+mod given_up;
 mod halfway;
 mod handles;
 mod lifetime;

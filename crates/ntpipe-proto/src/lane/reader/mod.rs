@@ -32,7 +32,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Bytes that it has already copied; they are lost if the read is given up.
+    /// Bytes that it has already copied. Who gives the read up keeps them for the next one, which begins
+    /// as [`resumed`](Self::resumed): they are nowhere else.
     #[must_use]
     pub fn filled(&self) -> usize {
         self.filled

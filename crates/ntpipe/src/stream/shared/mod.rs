@@ -95,8 +95,10 @@ impl PipeStream {
             return Err(Error::NOT_SUPPORTED);
         }
         let link = self.linked(&read.link, Operation::Write)?;
-        // Tasks know nothing of locks in shared memory.
-        if self.tasks.are_used() || !read.stash.is_empty() {
+        // Tasks know nothing of locks in shared memory, and what was read of a message is not there.
+        let has_begun =
+            !read.stash.is_empty() || (link.roster().is_none() && read.turns.has_begun());
+        if self.tasks.are_used() || has_begun {
             return Err(Error::NOT_SUPPORTED);
         }
         if link.roster().is_none() {
