@@ -1,9 +1,9 @@
 //! Looking again for a moment before going to sleep.
 //!
 //! A wake-up of an idle CPU costs far more than most peers take to answer; spinning that long at
-//! most therefore never costs more than twice the sleep. Three rules keep it from hurting: no
-//! spinning when the peer last ran on our CPU, for it can't run while we do; what was in vain
-//! several times is tried only briefly until it pays again; an idle pipe sleeps.
+//! most therefore never costs more than twice the sleep. Three rules keep it from hurting: when the
+//! peer last ran on our CPU it can't run while we do, and who waits gives way to it instead; what was
+//! in vain several times is tried only briefly until it pays again; an idle pipe sleeps.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
@@ -17,6 +17,8 @@ use crate::sys::cpu;
 pub(super) struct Spin {
     credit: AtomicU32,
     waits: AtomicU32,
+    /// So many waits do not give way: it was in vain, or took long.
+    spared: AtomicU32,
 }
 
 const MAX_CREDIT: u32 = 8;
@@ -28,6 +30,15 @@ const BRIEF: u32 = 16;
 const LOOKS: u32 = 64;
 /// The same where each look is a system call.
 const FEW_LOOKS: u32 = 4;
+/// How often a wait gives way: once for the peer to do what is waited for, and once because the
+/// kernel may go on with this thread all the same.
+const YIELDS: u32 = 2;
+/// A yield that takes longer has let others run.
+const LONG_YIELD: Duration = Duration::from_micros(200);
+/// So many waits do not give way after that.
+const AFTER_LONG: u32 = 1000;
+/// So many when the peer had nothing to say.
+const AFTER_VAIN: u32 = 8;
 
 /// How far to let the peer get ahead when what was waited for has come: two CPUs that touch the same
 /// cache lines in turn slow each other down to a fraction of what they do some lines apart.
@@ -97,6 +108,7 @@ impl Spin {
         Self {
             credit: AtomicU32::new(1),
             waits: AtomicU32::new(0),
+            spared: AtomicU32::new(0),
         }
     }
 
@@ -105,8 +117,11 @@ impl Spin {
         if ready() {
             return true;
         }
+        if peer_cpu == cpu::current() {
+            return self.give_way(ready);
+        }
         let limit = limit();
-        if limit.is_zero() || peer_cpu == cpu::current() {
+        if limit.is_zero() {
             return false;
         }
         // Before its first message a peer takes its memory into use.
@@ -117,6 +132,32 @@ impl Spin {
             pause(pace);
         }
         hit
+    }
+
+    /// Lets the peer run on this CPU: it need not wake us then, nor we it the next time.
+    fn give_way(&self, mut ready: impl FnMut() -> bool) -> bool {
+        if wants_sleep() {
+            return false;
+        }
+        let spared = self.spared.load(Ordering::Relaxed);
+        if spared > 0 {
+            self.spared.store(spared - 1, Ordering::Relaxed);
+            return false;
+        }
+        for _ in 0..YIELDS {
+            let start = Instant::now();
+            thread::yield_now();
+            // Others have work here: who sleeps until it is woken comes before them, who yields behind.
+            let was_long = start.elapsed() > LONG_YIELD;
+            if was_long {
+                self.spared.store(AFTER_LONG, Ordering::Relaxed);
+            }
+            if was_long || ready() {
+                return ready();
+            }
+        }
+        self.spared.store(AFTER_VAIN, Ordering::Relaxed);
+        false
     }
 
     /// Looks for as long as `limit` if that has paid lately, with so many looks between two at the
@@ -139,6 +180,10 @@ impl Spin {
             if start.elapsed() >= budget {
                 break false;
             }
+            // Who looks by system calls does not know where the other side runs.
+            if looks == FEW_LOOKS {
+                thread::yield_now();
+            }
         };
         let credit = if hit {
             MAX_CREDIT.min(credit + 2)
@@ -149,6 +194,23 @@ impl Spin {
         hit
     }
 }
+
+/// Whether the environment wants that each wait sleeps at once.
+fn wants_sleep() -> bool {
+    // No lock: a fork while another thread has it would leave the child waiting for ever.
+    static WANTS: AtomicU32 = AtomicU32::new(UNASKED);
+    match WANTS.load(Ordering::Relaxed) {
+        UNASKED => {
+            let wants = wanted() == Some(Duration::ZERO);
+            WANTS.store(wants.into(), Ordering::Relaxed);
+            wants
+        }
+        wants => wants == 1,
+    }
+}
+
+/// Not known yet what the environment wants.
+const UNASKED: u32 = u32::MAX;
 
 /// Lets the peer get ahead.
 pub(super) fn pause(pace: Pace) {
@@ -233,4 +295,21 @@ fn wake_cost() -> Duration {
     });
     costs.sort_unstable();
     costs.get(costs.len() / 2).copied().unwrap_or(TYPICAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn giving_way_in_vain_is_not_tried_again_at_once() {
+        let spin = Spin::new();
+        assert!(!spin.give_way(|| false));
+        for _ in 0..AFTER_VAIN {
+            assert!(!spin.give_way(|| panic!("it looks again")));
+        }
+        // Others may have run meanwhile, and then it is longer.
+        spin.spared.store(0, Ordering::Relaxed);
+        assert!(spin.give_way(|| true));
+    }
 }
