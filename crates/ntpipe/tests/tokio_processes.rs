@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::pin::pin;
 use std::process::Command;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, PipeMode, ServerOptions};
 use ntpipe::{IoErrorExt, PipeParts};
@@ -21,7 +21,7 @@ use tokio::runtime::Builder;
 
 mod support;
 use support::raw::{self, Raw};
-use support::{PIPE, Scenario, bytes, hear, say, this_test};
+use support::{PIPE, Scenario, bytes, hear, say, this_test, until};
 
 const ROUND_TRIPS: u32 = 500;
 const STREAM: usize = 1 << 20;
@@ -352,5 +352,33 @@ fn a_message_that_its_reader_is_taking_is_taken_back_once_it_has_decided() {
             .set_write_timeout(Some(Duration::from_secs(60)))
             .unwrap();
         assert_eq!(server.write_message(b"next").unwrap(), 4);
+    });
+}
+
+#[test]
+fn a_message_that_its_reader_never_decides_on_does_not_outlive_it() {
+    Scenario::alone(this_test!(), || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let mut options = ServerOptions::new();
+        options.pipe_mode(PipeMode::Message).out_buffer_size(64);
+        options.max_instances(1);
+        let (memory, raw, server) = runtime.block_on(async {
+            let server = options.create(PIPE).unwrap();
+            let raw = Raw::connect();
+            let memory = raw.attach();
+            server.connect().await.unwrap();
+            let large = bytes(0, 2 << 20);
+            assert_eq!(server.try_write(&large).unwrap(), large.len());
+            (memory, raw, server)
+        });
+        memory.set64(raw::CLAIM, 100);
+        drop((runtime, server));
+        drop(raw);
+        let since = Instant::now();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let _context = runtime.enter();
+        until(|| options.create(PIPE).is_ok());
+        // One that lives and is stopped has five seconds.
+        assert!(since.elapsed() < Duration::from_secs(5));
     });
 }

@@ -11,7 +11,7 @@ use ntpipe_proto::Error;
 use ntpipe_proto::lane::{OpId, Withdrawal};
 
 use super::end::{End, Holder};
-use crate::ring::Link;
+use crate::ring::{Link, Peer};
 use crate::service::{Readiness, Service, Source, Token};
 use crate::sys::futex;
 
@@ -92,7 +92,9 @@ impl<H: Holder> Source for Contested<H> {
         let Some(token) = self.token.get() else {
             return;
         };
-        if self.write.withdraw() == Withdrawal::Contested {
+        // One that has gone never decides, and nothing waits for it.
+        let is_there = self.write.link.peer() == Peer::Connected;
+        if self.write.withdraw() == Withdrawal::Contested && is_there {
             if self.since.elapsed() < LIMIT {
                 let again = Instant::now() + PAUSE;
                 return self.service.set_timer(*token, Some(again));
