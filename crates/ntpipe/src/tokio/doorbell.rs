@@ -58,15 +58,23 @@ impl Doorbell {
     }
 
     /// Sees to it that a ring from now on wakes the tasks: those that are among them already. What
-    /// has rung before is forgotten: look once more after this.
+    /// has rung before is forgotten: look once more after this. Returns which connection it was that
+    /// is the present one.
     ///
     /// The peer's end is not for this to notice: the service thread does, and wakes the tasks.
-    pub(super) fn watch(&self, link: &Arc<Link>) -> io::Result<()> {
-        let Some(socket) = link.socket() else {
-            return Ok(());
-        };
+    pub(super) fn watch(
+        &self,
+        present: impl FnOnce() -> Option<Arc<Link>>,
+    ) -> io::Result<Option<Arc<Link>>> {
         let mut slot = lock(&self.watched);
-        let watched = self.watched(&mut slot, link, socket)?;
+        // Under the lock: another task may watch the next one by now, and be the only one to do so.
+        let Some(link) = present() else {
+            return Ok(None);
+        };
+        let Some(socket) = link.socket() else {
+            return Ok(Some(link));
+        };
+        let watched = self.watched(&mut slot, &link, socket)?;
         let mut cx = Context::from_waker(&self.waker);
         let mut others_look = false;
         while let Poll::Ready(guard) = watched.socket.poll_read_ready(&mut cx) {
@@ -90,15 +98,23 @@ impl Doorbell {
         if others_look {
             self.tasks.wake();
         }
-        Ok(())
+        Ok(Some(link))
     }
 
-    /// Whether the runtime can tell of rings; it watches for them from now on.
-    pub(super) fn prepare(&self, link: &Arc<Link>) -> io::Result<()> {
+    /// Whether the runtime can tell of rings; it watches for them from now on, if this connection is
+    /// the present one.
+    pub(super) fn prepare(
+        &self,
+        link: &Arc<Link>,
+        present: impl FnOnce() -> Option<Arc<Link>>,
+    ) -> io::Result<()> {
         let Some(socket) = link.socket() else {
             return Ok(());
         };
         let mut slot = lock(&self.watched);
+        if !present().is_some_and(|present| Arc::ptr_eq(&present, link)) {
+            return Ok(());
+        }
         let watched = self.watched(&mut slot, link, socket)?;
         let mut cx = Context::from_waker(&self.waker);
         match watched.socket.poll_read_ready(&mut cx) {
@@ -133,6 +149,11 @@ impl Doorbell {
         let old = slot.take_if(is_old);
         drop(slot);
         drop(old);
+    }
+
+    #[cfg(test)]
+    pub(super) fn watches(&self, link: &Arc<Link>) -> bool {
+        (lock(&self.watched).as_ref()).is_some_and(|watched| watched.is_of(link))
     }
 
     /// Forgets what it watches, in a forked child: the runtime goes on watching for the parent.

@@ -223,15 +223,14 @@ impl<H: Holder> End<H> {
         // First among the tasks, then the doorbell: a ring that it forgets has woken this one.
         self.pipe.tasks().wait(&mut waiter.ticket, cause, waker);
         waiter.is_waiting = true;
-        if let Some(link) = self.pipe.link()
-            && cause != Cause::Client
-        {
-            if let Err(error) = self.doorbell.watch(&link) {
-                self.leave(waiter);
-                return Poll::Ready(Err(error));
-            }
-            for wait in waits_of(cause) {
-                link.arm(*wait);
+        if cause != Cause::Client {
+            match self.doorbell.watch(|| self.pipe.link()) {
+                Ok(None) => {}
+                Ok(Some(link)) => waits_of(cause).iter().for_each(|wait| link.arm(*wait)),
+                Err(error) => {
+                    self.leave(waiter);
+                    return Poll::Ready(Err(error));
+                }
             }
         }
         // From here on who cancels it wakes it.
@@ -369,7 +368,7 @@ impl<H: Holder> End<H> {
     ///
     /// # Errors
     /// `ERROR_NOT_SUPPORTED` (50), `ERROR_OPERATION_ABORTED` (995): the runtime can't see to it, and
-    /// nothing was written.
+    /// nothing was written, unless the peer was just taking some of it.
     pub(super) fn accept(self: &Arc<Self>, written: Written, src: &[u8]) -> Result<usize, Error> {
         let (link, id) = match written {
             Written::Done(len) => return Ok(len),
@@ -384,7 +383,7 @@ impl<H: Holder> End<H> {
             is_over: false,
             is_lost: Arc::clone(&is_lost),
         };
-        let prepared = self.doorbell.prepare(&link);
+        let prepared = self.doorbell.prepare(&link, || self.pipe.link());
         match prepared {
             // A runtime that is gone drops it at once.
             Ok(()) => drop(self.doorbell.runtime().spawn(rest.finish())),
@@ -467,6 +466,8 @@ impl<H: Holder> End<H> {
         ready: impl FnOnce() -> Poll<Ready>,
         operation: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
+        // As in all calls first of all: in a forked child a lock may never be let go of.
+        self.pipe.check_process()?;
         // Before all looks: what comes after this, none of them may have found wanting.
         let sight = self.pipe.sight();
         if ready().is_pending() {
@@ -648,5 +649,31 @@ mod tests {
         // It is given up.
         end.pipe.end_transaction(&turn);
         assert!(end.poll_readable().is_ready());
+    }
+
+    #[test]
+    fn who_comes_late_with_an_old_connection_leaves_the_present_one_watched() {
+        let runtime = ::tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _context = runtime.enter();
+        let name = format!(r"\\.\pipe\ntpipe-test-late-{}", std::process::id());
+        let server = ServerOptions::new().create(&name).unwrap();
+        let first = ClientOptions::new().open(&name).unwrap();
+        server.connect().unwrap();
+        let end = End::new(server).unwrap();
+        let old = end.pipe.link().unwrap();
+        drop(first);
+        end.pipe.disconnect().unwrap();
+        let mut connecting = crate::service::connecting::Connecting::default();
+        assert!(end.pipe.poll_connect(&mut connecting).is_pending());
+        let client = ClientOptions::new().open(&name).unwrap();
+        end.pipe.connect().unwrap();
+        let present = end.pipe.link().unwrap();
+        assert!(end.doorbell.watch(|| end.pipe.link()).is_ok());
+        end.doorbell.prepare(&old, || end.pipe.link()).unwrap();
+        assert!(end.doorbell.watches(&present));
+        drop(client);
     }
 }
