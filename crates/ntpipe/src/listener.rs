@@ -160,6 +160,15 @@ impl Listener {
         self.shared.hand_out(instance)
     }
 
+    /// `ERROR_INVALID_HANDLE` (6) in a forked child.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_process(&self) -> io::Result<()> {
+        match self.shared.is_ours() {
+            true => Ok(()),
+            false => Err(Error::INVALID_HANDLE.into()),
+        }
+    }
+
     /// Woken when an instance comes back, and when the listener is closed.
     #[cfg(feature = "tokio")]
     pub(crate) fn tasks(&self) -> &Arc<Tasks> {

@@ -11,13 +11,15 @@ use std::fs;
 use std::pin::{Pin, pin};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use ntpipe::IoErrorExt;
 use ntpipe::tokio::{self as pipes, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::Interest;
 use tokio::runtime::{Builder, Runtime};
 
 mod support;
@@ -262,4 +264,57 @@ fn the_default_time_of_a_wait_is_no_matter_for_which_tasks_are_kept() {
             owner.say("enough");
             owner.finish();
         });
+}
+
+#[test]
+fn an_operation_of_ones_own_is_not_called_in_a_forked_child() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (server, client) = pair().await;
+            client.write_message(b"x").await.unwrap();
+            drop(fork(|| {
+                let read = || -> std::io::Result<()> { panic!("it is called") };
+                assert_eq!(code(server.try_io(Interest::READABLE, read)), Some(6));
+            }));
+            assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 1);
+        });
+    });
+}
+
+/// How often a process is forked while another thread is at work.
+const FORKS: u32 = 200;
+
+#[test]
+fn waits_for_clients_that_a_forked_child_drops_take_no_locks() {
+    Scenario::alone(this_test!(), || {
+        let runtime = runtime();
+        let _context = runtime.enter();
+        let bind = || pipes::Listener::bind(PIPE, &pipes::ServerOptions::new()).unwrap();
+        let listener = bind();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _context = runtime.enter();
+                while !is_over.load(Ordering::Relaxed) {
+                    let accept = pin!(listener.accept());
+                    let poll = accept.poll(&mut Context::from_waker(Waker::noop()));
+                    assert!(poll.is_pending());
+                }
+            });
+            let mut accept = Some(Box::pin(listener.accept()));
+            put_to_sleep(accept.as_mut().unwrap().as_mut());
+            for _ in 0..FORKS {
+                // A child that waits for a lock is killed with this process.
+                drop(fork(|| drop(accept.take())));
+            }
+            drop(fork(|| {
+                let mut cx = Context::from_waker(Waker::noop());
+                let Poll::Ready(accepted) = listener.poll_accept(&mut cx) else {
+                    panic!("it waits");
+                };
+                assert_eq!(code(accepted), Some(6));
+            }));
+            is_over.store(true, Ordering::Relaxed);
+        });
+    });
 }

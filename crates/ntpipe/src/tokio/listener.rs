@@ -16,6 +16,7 @@ use super::server::{NamedPipeServer, ServerOptions};
 use crate::server::WeakServer;
 use crate::service::connecting::Connecting;
 use crate::stream::{Cause, Tasks, Ticket, lock};
+use crate::sys::fork;
 
 /// Accepts the clients of a named pipe.
 ///
@@ -83,6 +84,8 @@ impl Listener {
     /// # Errors
     /// As [`accept`](Self::accept).
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<NamedPipeServer>> {
+        // In a forked child a lock may never be let go of.
+        self.listener.check_process()?;
         // Not under its lock: what wakers do is not known.
         let mut accepting = std::mem::take(&mut *lock(&self.slot));
         let accepted = accepting.poll(self, cx);
@@ -212,9 +215,16 @@ pub(super) async fn until<T>(tasks: &Arc<Tasks>, mut attempt: impl FnMut() -> Po
     poll_fn(|cx| place.look(tasks, cx, &mut attempt)).await
 }
 
-/// A place among tasks, left with the wait.
+/// A place among tasks, left with the wait. In a forked child it is its parent's.
 #[derive(Debug, Default)]
-struct Place(Option<(Arc<Tasks>, Option<Ticket>)>);
+struct Place(Option<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    tasks: Arc<Tasks>,
+    ticket: Option<Ticket>,
+    generation: u32,
+}
 
 impl Place {
     /// Makes an attempt; if that is pending, waits among these tasks alone.
@@ -228,18 +238,25 @@ impl Place {
         if looked.is_ready() {
             return looked;
         }
-        if !matches!(&self.0, Some((known, _)) if Arc::ptr_eq(known, tasks)) {
+        if !matches!(&self.0, Some(known) if Arc::ptr_eq(&known.tasks, tasks)) {
             self.leave();
         }
-        let (tasks, ticket) = self.0.get_or_insert_with(|| (Arc::clone(tasks), None));
-        tasks.wait(ticket, Cause::Client, cx.waker().clone());
+        let place = self.0.get_or_insert_with(|| Waiting {
+            tasks: Arc::clone(tasks),
+            ticket: None,
+            generation: fork::current(),
+        });
+        tasks.wait(&mut place.ticket, Cause::Client, cx.waker().clone());
         attempt()
     }
 
     fn leave(&mut self) {
-        if let Some((tasks, Some(ticket))) = self.0.take() {
+        let Some(place) = self.0.take() else { return };
+        if let Some(ticket) = place.ticket
+            && place.generation == fork::current()
+        {
             // A doorbell that nobody waits for is no business of those that wait for clients.
-            tasks.leave(ticket, |_| {});
+            place.tasks.leave(ticket, |_| {});
         }
     }
 }
