@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::{Pin, pin};
 use std::process;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use ntpipe::IoErrorExt;
 use ntpipe::tokio::{self as pipes, ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
 mod support;
@@ -84,8 +85,15 @@ fn at_once<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn code<T>(result: std::io::Result<T>) -> Option<u32> {
+fn code<T>(result: io::Result<T>) -> Option<u32> {
     result.err().and_then(|error| error.win32_code())
+}
+
+fn refused<T>(poll: Poll<io::Result<T>>) -> Option<u32> {
+    match poll {
+        Poll::Ready(done) => code(done),
+        Poll::Pending => panic!("it waits"),
+    }
 }
 
 #[test]
@@ -191,6 +199,49 @@ fn a_forked_child_does_not_wait_at_its_parent_s_ends() {
     });
 }
 
+#[test]
+fn what_does_not_wait_is_refused_in_a_forked_child_too() {
+    Scenario::alone(this_test!(), || {
+        runtime().block_on(async {
+            let (mut server, client) = pair().await;
+            let mut thread = Some(server.try_clone().unwrap().into_blocking());
+            client.write_message(b"x").await.unwrap();
+            drop(fork(|| {
+                let mut buf = [0; 4];
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut is_done = false;
+                let mut done = || {
+                    is_done = true;
+                    Ok(())
+                };
+                let both = Interest::READABLE | Interest::WRITABLE;
+                assert_eq!(code(server.try_io(both, &mut done)), Some(6));
+                assert_eq!(code(at_once(server.async_io(both, &mut done))), Some(6));
+                assert!(!is_done);
+                assert_eq!(code(server.try_read(&mut buf)), Some(6));
+                let bufs = &mut [IoSliceMut::new(&mut buf)];
+                assert_eq!(code(server.try_read_vectored(bufs)), Some(6));
+                assert_eq!(code(server.try_read_buf(&mut Vec::new())), Some(6));
+                assert_eq!(code(server.try_write(b"y")), Some(6));
+                let bufs = [IoSlice::new(b"y"), IoSlice::new(b"z")];
+                assert_eq!(code(server.try_write_vectored(&bufs)), Some(6));
+                assert_eq!(refused(server.poll_read_ready(&mut cx)), Some(6));
+                assert_eq!(refused(server.poll_write_ready(&mut cx)), Some(6));
+                let mut end = Pin::new(&mut server);
+                let read = end.as_mut().poll_read(&mut cx, &mut ReadBuf::new(&mut buf));
+                assert_eq!(refused(read), Some(6));
+                assert_eq!(refused(end.as_mut().poll_write(&mut cx, b"y")), Some(6));
+                let written = end.poll_write_vectored(&mut cx, &bufs);
+                assert_eq!(refused(written), Some(6));
+                assert_eq!(code(server.try_clone()), Some(6));
+                let adopted = NamedPipeServer::from_blocking(thread.take().unwrap());
+                assert_eq!(code(adopted), Some(6));
+            }));
+            assert_eq!(server.try_read(&mut [0; 4]).unwrap(), 1);
+        });
+    });
+}
+
 /// How many pieces of shared memory this process has mapped.
 fn mappings() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -264,21 +315,6 @@ fn the_default_time_of_a_wait_is_no_matter_for_which_tasks_are_kept() {
             owner.say("enough");
             owner.finish();
         });
-}
-
-#[test]
-fn an_operation_of_ones_own_is_not_called_in_a_forked_child() {
-    Scenario::alone(this_test!(), || {
-        runtime().block_on(async {
-            let (server, client) = pair().await;
-            client.write_message(b"x").await.unwrap();
-            drop(fork(|| {
-                let read = || -> std::io::Result<()> { panic!("it is called") };
-                assert_eq!(code(server.try_io(Interest::READABLE, read)), Some(6));
-            }));
-            assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 1);
-        });
-    });
 }
 
 /// How often a process is forked while another thread is at work.

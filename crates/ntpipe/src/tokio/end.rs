@@ -100,6 +100,7 @@ pub(super) enum Slot {
 
 impl<H: Holder> End<H> {
     pub(super) fn new(pipe: H) -> io::Result<Self> {
+        pipe.check_process()?;
         let doorbell = Doorbell::new(pipe.tasks())?;
         pipe.enter_loop()?;
         Ok(Self {

@@ -141,7 +141,8 @@ macro_rules! surface {
             /// not ready until the peer has written or read something.
             ///
             /// # Errors
-            /// `WouldBlock` if the pipe is not ready, and what `f` returns.
+            /// `WouldBlock` if the pipe is not ready, and what `f` returns. `ERROR_INVALID_HANDLE` (6)
+            /// in a forked child: `f` is not done.
             pub fn try_io<R>(
                 &self,
                 interest: Interest,
@@ -275,7 +276,7 @@ macro_rules! surface {
             ///
             /// # Errors
             /// Outside of a runtime. `ERROR_NOT_SUPPORTED` (50): other processes hold the end too
-            /// (`share`).
+            /// (`share`). `ERROR_INVALID_HANDLE` (6) in a forked child.
             pub fn from_blocking(pipe: $blocking) -> io::Result<Self> {
                 Ok(Self {
                     end: Arc::new(End::new(pipe)?),
