@@ -354,3 +354,48 @@ fn waits_for_clients_that_a_forked_child_drops_take_no_locks() {
         });
     });
 }
+
+/// Forks again and again while another thread is at work; the child drops a future of its parent's.
+fn hammer<F: Future>(work: impl Fn() + Sync, mut future: Pin<Box<F>>) -> Pin<Box<F>> {
+    let is_over = AtomicBool::new(false);
+    put_to_sleep(future.as_mut());
+    let mut future = Some(future);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                work();
+            }
+        });
+        for _ in 0..FORKS {
+            drop(fork(|| drop(future.take())));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    future.unwrap()
+}
+
+#[test]
+fn operations_that_a_forked_child_drops_go_on_for_its_parent() {
+    Scenario::alone(this_test!(), || {
+        let runtime = runtime();
+        let (server, client) = runtime.block_on(pair());
+        let threads = runtime.block_on(async { client.try_clone() });
+        let threads = threads.unwrap().into_blocking();
+        let mut reply = [0; 8];
+        let _context = runtime.enter();
+        let look = || drop(threads.peek(&mut [0; 8]));
+        let transact = hammer(look, Box::pin(client.transact(b"ask", &mut reply)));
+        runtime.block_on(async {
+            assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 3);
+            server.write_message(b"reply").await.unwrap();
+            assert_eq!(transact.await.unwrap().len, 5);
+        });
+        runtime.block_on(client.write_message(b"unread")).unwrap();
+        let look = || drop(threads.local_info());
+        let flush = hammer(look, Box::pin(client.flush_until_read()));
+        runtime.block_on(async {
+            assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 6);
+            flush.await.unwrap();
+        });
+    });
+}

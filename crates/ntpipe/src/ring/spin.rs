@@ -60,8 +60,8 @@ impl Pace {
     }
 }
 
-/// What the looks of [`Spin::look`] are for: each is a system call, and more than a wake-up has to be
-/// done on the other side until it finds something.
+/// What who looks by system calls waits for: more than a wake-up has to be done on the other side
+/// until it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LookFor {
     /// What an owner answers, which has to wake up and to make its memory.

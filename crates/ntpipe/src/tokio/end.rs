@@ -336,6 +336,7 @@ impl<H: Holder> End<H> {
         let closes = |link: &Arc<Link>| closed = Arc::downgrade(link);
         let written = ready!(turned(self.pipe.poll_write(&[], Attempt::Waits, closes)))?;
         self.blocked_writing.clear();
+        // With the lock in hand, which it does not take: no write comes between the two.
         self.accept(written, &[])?;
         *over = closed;
         self.writes_are_over.store(true, Ordering::Release);

@@ -124,7 +124,8 @@ macro_rules! surface {
             /// disconnected; `ERROR_ACCESS_DENIED` (5) if this end can't write;
             /// `ERROR_INVALID_DATA` (13) if the peer's shared memory contradicts itself. For such a
             /// large message also `ERROR_OPERATION_ABORTED` (995): the end's runtime is gone, and
-            /// `ERROR_NOT_SUPPORTED` (50): it was built without I/O; the message is taken back.
+            /// `ERROR_NOT_SUPPORTED` (50): it was built without I/O; the message is taken back,
+            /// unless the peer is just taking some of it: then that may get a part of it, or all.
             pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
                 self.end.try_write_now(buf)
             }
