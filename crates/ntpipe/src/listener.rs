@@ -119,9 +119,7 @@ impl Listener {
     }
 
     fn accept_by(&self, deadline: Option<Instant>) -> io::Result<NamedPipeServer> {
-        if !self.shared.is_ours() {
-            return Err(Error::INVALID_HANDLE.into());
-        }
+        self.check_process()?;
         let blocked = Blocked::enter(|| Arc::clone(&self.shared));
         loop {
             let instance = self.shared.oldest(&blocked, deadline)?;
@@ -141,9 +139,7 @@ impl Listener {
     /// The instance that has listened longest, which a task is to wait at; pending while all are out.
     #[cfg(feature = "tokio")]
     pub(crate) fn poll_oldest(&self) -> Poll<io::Result<NamedPipeServer>> {
-        if !self.shared.is_ours() {
-            return Poll::Ready(Err(Error::INVALID_HANDLE.into()));
-        }
+        self.check_process()?;
         match self.shared.oldest_now(&mut lock(&self.shared.state)) {
             Ok(Some(oldest)) => Poll::Ready(Ok(oldest)),
             Ok(None) => Poll::Pending,
@@ -161,7 +157,6 @@ impl Listener {
     }
 
     /// `ERROR_INVALID_HANDLE` (6) in a forked child.
-    #[cfg(feature = "tokio")]
     pub(crate) fn check_process(&self) -> io::Result<()> {
         match self.shared.is_ours() {
             true => Ok(()),

@@ -178,10 +178,8 @@ impl PipeStream {
         if stash.is_empty() {
             let mut op = Reading::default();
             let read = try_read(link, reader, &mut op, mode, dst)?;
-            if read.is_pending()
-                && let Some(taken) = dst.get(..op.filled()).filter(|taken| !taken.is_empty())
-            {
-                stash.keep(taken);
+            if read.is_pending() {
+                stash.keep(&op, dst);
             }
             return Ok(read);
         }

@@ -391,9 +391,8 @@ impl ReadSide {
 
     /// What a read that ends has of a message is the next one's.
     fn keep(&mut self, link: &Arc<Link>, op: &Reading, dst: &[u8]) {
-        let taken = dst.get(..op.filled()).unwrap_or_default();
-        if !taken.is_empty() && self.link.is(link) {
-            self.stash.keep(taken);
+        if self.link.is(link) {
+            self.stash.keep(op, dst);
         }
     }
 

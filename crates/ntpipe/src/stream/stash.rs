@@ -70,8 +70,12 @@ impl Stash {
         Ok(peek)
     }
 
-    /// Keeps what a read has taken that does not wait for the rest.
-    pub(super) fn keep(&mut self, taken: &[u8]) {
+    /// Keeps what a read has taken, if anything, that does not wait for the rest.
+    pub(super) fn keep(&mut self, op: &Reading, dst: &[u8]) {
+        let taken = dst.get(..op.filled()).unwrap_or_default();
+        if taken.is_empty() {
+            return;
+        }
         self.buffer = taken.to_vec();
         self.start = 0;
         self.filled = taken.len();
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn what_was_handed_out_in_part_is_gone_on_with() {
         let mut stash = Stash::default();
-        stash.keep(b"abcdef");
+        stash.keep(&Reading::resumed(6), b"abcdef");
         let mut one = [0; 1];
         for byte in b"abc" {
             assert_eq!((stash.hand_out(&mut one), one), (1, [*byte]));
