@@ -327,50 +327,40 @@ fn waits_for_clients_that_a_forked_child_drops_take_no_locks() {
         let _context = runtime.enter();
         let bind = || pipes::Listener::bind(PIPE, &pipes::ServerOptions::new()).unwrap();
         let listener = bind();
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let _context = runtime.enter();
-                while !is_over.load(Ordering::Relaxed) {
-                    let accept = pin!(listener.accept());
-                    let poll = accept.poll(&mut Context::from_waker(Waker::noop()));
-                    assert!(poll.is_pending());
-                }
-            });
-            let mut accept = Some(Box::pin(listener.accept()));
-            put_to_sleep(accept.as_mut().unwrap().as_mut());
-            for _ in 0..FORKS {
-                // A child that waits for a lock is killed with this process.
-                drop(fork(|| drop(accept.take())));
-            }
-            drop(fork(|| {
-                let mut cx = Context::from_waker(Waker::noop());
-                let Poll::Ready(accepted) = listener.poll_accept(&mut cx) else {
-                    panic!("it waits");
-                };
-                assert_eq!(code(accepted), Some(6));
-            }));
-            is_over.store(true, Ordering::Relaxed);
+        let work = || {
+            let _context = runtime.enter();
+            let accept = pin!(listener.accept());
+            let poll = accept.poll(&mut Context::from_waker(Waker::noop()));
+            assert!(poll.is_pending());
+        };
+        drop(hammer_at(work, Box::pin(listener.accept())));
+        hammer(work, || {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert_eq!(refused(listener.poll_accept(&mut cx)), Some(6));
         });
     });
 }
 
-/// Forks again and again while another thread is at work; the child drops a future of its parent's.
-fn hammer<F: Future>(work: impl Fn() + Sync, mut future: Pin<Box<F>>) -> Pin<Box<F>> {
+/// Forks again and again while another thread is at work. A child that waits for a lock is killed
+/// with this process.
+fn hammer(work: impl Fn() + Sync, mut child: impl FnMut()) {
     let is_over = AtomicBool::new(false);
-    put_to_sleep(future.as_mut());
-    let mut future = Some(future);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 work();
             }
         });
-        for _ in 0..FORKS {
-            drop(fork(|| drop(future.take())));
-        }
+        (0..FORKS).for_each(|_| drop(fork(&mut child)));
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// As [`hammer`], with a child that drops a future which sleeps in its parent.
+fn hammer_at<F: Future>(work: impl Fn() + Sync, mut future: Pin<Box<F>>) -> Pin<Box<F>> {
+    put_to_sleep(future.as_mut());
+    let mut future = Some(future);
+    hammer(work, || drop(future.take()));
     future.unwrap()
 }
 
@@ -384,7 +374,7 @@ fn operations_that_a_forked_child_drops_go_on_for_its_parent() {
         let mut reply = [0; 8];
         let _context = runtime.enter();
         let look = || drop(threads.peek(&mut [0; 8]));
-        let transact = hammer(look, Box::pin(client.transact(b"ask", &mut reply)));
+        let transact = hammer_at(look, Box::pin(client.transact(b"ask", &mut reply)));
         runtime.block_on(async {
             assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 3);
             server.write_message(b"reply").await.unwrap();
@@ -392,7 +382,7 @@ fn operations_that_a_forked_child_drops_go_on_for_its_parent() {
         });
         runtime.block_on(client.write_message(b"unread")).unwrap();
         let look = || drop(threads.local_info());
-        let flush = hammer(look, Box::pin(client.flush_until_read()));
+        let flush = hammer_at(look, Box::pin(client.flush_until_read()));
         runtime.block_on(async {
             assert_eq!(server.read_message(&mut [0; 8]).await.unwrap().len, 6);
             flush.await.unwrap();

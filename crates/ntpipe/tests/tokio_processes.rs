@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use ntpipe::tokio::{ClientOptions, NamedPipeServer, PeekInfo, PipeMode, ServerOptions};
 use ntpipe::{IoErrorExt, PipeParts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 mod support;
-use support::raw::{self, Raw};
+use support::raw::{self, Memory, Raw};
 use support::{PIPE, Scenario, bytes, hear, say, this_test, until};
 
 const ROUND_TRIPS: u32 = 500;
@@ -235,7 +235,7 @@ fn a_peek_does_not_wait_for_a_client_s_memory() {
             assert!(pending.is_pending());
             server.cancel_io().unwrap();
             assert_eq!(read.await.unwrap_err().win32_code(), Some(995));
-            let memory = raw::Memory::new(opened.inbound_ring);
+            let memory = Memory::new(opened.inbound_ring);
             client
                 .send(&raw::attach_request(), &[memory.file.as_fd()])
                 .unwrap();
@@ -323,23 +323,35 @@ fn an_end_moves_from_tasks_to_tasks_of_another_process() {
         });
 }
 
+fn current_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn small_buffers() -> ServerOptions {
+    let mut options = ServerOptions::new();
+    options.pipe_mode(PipeMode::Message).out_buffer_size(64);
+    options
+}
+
+/// A server whose large message is in the hands of a client that does not say whether it takes it.
+async fn half_taken(options: &ServerOptions) -> (Memory, Raw, NamedPipeServer) {
+    let server = options.create(PIPE).unwrap();
+    let raw = Raw::connect();
+    let memory = raw.attach();
+    server.connect().await.unwrap();
+    let large = bytes(0, 2 << 20);
+    assert_eq!(server.try_write(&large).unwrap(), large.len());
+    memory.set64(raw::CLAIM, 100);
+    (memory, raw, server)
+}
+
 #[test]
 fn a_message_that_its_reader_is_taking_is_taken_back_once_it_has_decided() {
     Scenario::alone(this_test!(), || {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let mut options = ServerOptions::new();
-        options.pipe_mode(PipeMode::Message).out_buffer_size(64);
-        let (memory, _raw, server) = runtime.block_on(async {
-            let server = options.create(PIPE).unwrap();
-            let raw = Raw::connect();
-            let memory = raw.attach();
-            server.connect().await.unwrap();
-            let large = bytes(0, 2 << 20);
-            assert_eq!(server.try_write(&large).unwrap(), large.len());
-            let thread = server.try_clone().unwrap().into_blocking();
-            (memory, raw, thread)
-        });
-        memory.set64(raw::CLAIM, 100);
+        let (options, runtime) = (small_buffers(), current_thread());
+        let (memory, _raw, server) = runtime.block_on(half_taken(&options));
+        let server = runtime.block_on(async { server.try_clone().unwrap() });
+        let server = server.into_blocking();
         drop(runtime);
         server
             .set_write_timeout(Some(Duration::from_micros(1)))
@@ -358,24 +370,13 @@ fn a_message_that_its_reader_is_taking_is_taken_back_once_it_has_decided() {
 #[test]
 fn a_message_that_its_reader_never_decides_on_does_not_outlive_it() {
     Scenario::alone(this_test!(), || {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let mut options = ServerOptions::new();
-        options.pipe_mode(PipeMode::Message).out_buffer_size(64);
+        let (mut options, runtime) = (small_buffers(), current_thread());
         options.max_instances(1);
-        let (memory, raw, server) = runtime.block_on(async {
-            let server = options.create(PIPE).unwrap();
-            let raw = Raw::connect();
-            let memory = raw.attach();
-            server.connect().await.unwrap();
-            let large = bytes(0, 2 << 20);
-            assert_eq!(server.try_write(&large).unwrap(), large.len());
-            (memory, raw, server)
-        });
-        memory.set64(raw::CLAIM, 100);
+        let (_memory, raw, server) = runtime.block_on(half_taken(&options));
         drop((runtime, server));
         drop(raw);
         let since = Instant::now();
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = current_thread();
         let _context = runtime.enter();
         until(|| options.create(PIPE).is_ok());
         // One that lives and is stopped has five seconds.
